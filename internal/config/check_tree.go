@@ -1,0 +1,105 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// The keys of a tree by what it is from. A key that is not listed may not
+// stand there.
+var treeKeys = map[string][]string{
+	"packages": {"packages", "essential", "without", "recommends", "effects", "accept", "prune", "keep"},
+	"dir":      {"path", "to", "owner", "prune", "keep"},
+	"tarball":  {"path", "url", "to", "strip", "prune", "keep"},
+	"file":     {"path", "url", "to", "mode", "owner"},
+}
+
+func (c *checker) tree(path string, t Tree) {
+	kind := t.From
+	switch kind {
+	case "dir", "tarball", "file":
+	case "":
+		return
+	default:
+		declared := slices.Concat(sorted(c.def.Sources), []string{"dir", "tarball", "file"})
+		if !c.named(path+".from", kind, "source", declared) {
+			return
+		}
+		kind = "packages"
+	}
+	c.treeKeys(path, kind)
+	switch kind {
+	case "packages":
+		c.packages(path, t)
+	case "dir":
+		if !c.has(path + ".path") {
+			c.missing(path, "path", "name the directory, as path: ./files")
+		}
+	default:
+		c.content(path, t)
+	}
+	c.perArch(path+".path", t.Path)
+	c.perArch(path+".url", t.URL)
+	if c.has(path+".keep") && !c.has(path+".prune") {
+		c.wrong(path+".keep", "stands without prune", "keep only takes back what prune removes")
+	}
+}
+
+// treeKeys reports keys that mean nothing for this kind of tree.
+func (c *checker) treeKeys(path, kind string) {
+	for _, f := range c.fields(reflect.TypeFor[Tree]()) {
+		if f.key == "from" || slices.Contains(treeKeys[kind], f.key) || !c.has(path+"."+f.key) {
+			continue
+		}
+		what := "a tree from " + kind
+		if kind == "packages" {
+			what = "a tree of packages"
+		}
+		c.wrongKey(path+"."+f.key, "means nothing for "+what, "it may have "+strings.Join(treeKeys[kind], ", "))
+	}
+}
+
+// packages checks a tree of packages.
+func (c *checker) packages(path string, t Tree) {
+	if len(t.Packages) == 0 && !t.Essential && !c.isBad(path+".packages") && !c.isBad(path+".essential") {
+		c.wrongKey(path, "has no packages", "name some, or write essential: true")
+	}
+	suites := c.def.Sources[t.From].Suites
+	for i, p := range t.Packages {
+		if _, suite, ok := strings.Cut(p, "/"); ok && !slices.Contains(suites, suite) && len(suites) > 0 {
+			c.wrong(index(path+".packages", i), "source "+t.From+" has no suite "+suite, oneOf(suite, suites))
+		}
+	}
+	for i, p := range t.Without {
+		if slices.ContainsFunc(t.Packages, func(s string) bool { return packageName(s) == p }) {
+			c.wrong(index(path+".without", i), p+" is also among the packages", "remove one of the two")
+		}
+	}
+}
+
+// packageName is the name in NAME, NAME=VERSION or NAME/SUITE.
+func packageName(selection string) string {
+	if i := strings.IndexAny(selection, "=/"); i >= 0 {
+		return selection[:i]
+	}
+	return selection
+}
+
+// content checks a tarball or file.
+func (c *checker) content(path string, t Tree) {
+	hasPath, hasURL := c.has(path+".path"), c.has(path+".url")
+	switch {
+	case hasPath && hasURL:
+		c.wrongKey(path+".url", "stands beside path", "use one of them")
+	case !hasPath && !hasURL && !c.isBad(path+".path") && !c.isBad(path+".url"):
+		c.wrongKey(path, "has neither path nor url", "say where its content comes from")
+	}
+	if t.From == "file" && t.To == "/" {
+		if c.has(path + ".to") {
+			c.wrong(path+".to", "is a directory", "name the file itself, as /etc/motd")
+		} else {
+			c.missing(path, "to", "name the file in the tree, as to: /etc/motd")
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package config
+
+import "slices"
+
+// Host is a file tree with an init of its own, which runs the machine in a
+// configuration; the containers are units of it.
+type Host struct {
+	Trees []string `yaml:"trees,required" is:"name" unique:"true" doc:"Trees of its root file system, later ones over earlier ones." example:"[system]"`
+	Init  string   `yaml:"init" is:"absolute" doc:"Its first process: systemd, by its path in the trees." default:"/usr/lib/systemd/systemd"`
+	Root  string   `yaml:"root" doc:"What becomes of writes to its root file system. ephemeral: they go to memory. kept: to the data partition, as long as its trees stay the same." enum:"ephemeral,kept" default:"ephemeral"`
+	Agent string   `yaml:"agent" is:"endpoint" doc:"Address that instar-agent reports on over HTTP. Without it there is no agent." example:"127.0.0.1:9273"`
+}
+
+// host checks the host of a configuration.
+func (c *checker) host(path string, cfg Configuration) {
+	if cfg.Host == nil {
+		return
+	}
+	at := path + ".host"
+	for i, t := range cfg.Host.Trees {
+		c.named(index(at+".trees", i), t, "tree", sorted(c.def.Trees))
+	}
+	if cfg.Fallback {
+		c.wrongKey(at, "the fallback has a host", "the fallback is what runs when others do not, with nothing but instar-init below it; remove one of the two")
+	}
+	if len(cfg.Networks) > 0 {
+		c.wrongKey(path+".networks", "stands beside host", "the units of a host are started one by one and share nothing but the machine's network; use network: host in the containers, or remove the host")
+	}
+	if len(cfg.Links) > 0 {
+		c.wrongKey(path+".links", "stands beside host", "the units of a host are started one by one; remove one of the two")
+	}
+	if len(cfg.Devices) > 0 {
+		c.wrongKey(path+".devices", "stands beside host", "nobody follows devices for the units of a host; remove one of the two")
+	}
+	for i, name := range cfg.Containers {
+		if slices.Contains(reservedUnits, name) {
+			c.wrong(index(path+".containers", i), "a unit of the host is called instar-"+name, "give the container another name")
+		}
+		if len(c.def.Containers[name].CDI) > 0 {
+			c.wrong(index(path+".containers", i), name+" has devices of CDI files, which nobody follows for the units of a host", "remove cdi, or the host")
+		}
+		if needs := c.def.Containers[name].Needs; len(needs) > 0 {
+			c.wrong(index(path+".containers", i), name+" needs "+needs[0]+", which the units of a host cannot promise", "write it under the container's after, or remove the host")
+		}
+	}
+}
+
+// reservedUnits are names that containers of a host cannot have: the units
+// instar-NAME.service of instar itself.
+var reservedUnits = []string{"agent"}
