@@ -1,0 +1,367 @@
+package assemble
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/instar-os/instar/internal/config"
+	"github.com/instar-os/instar/internal/durable"
+	"github.com/instar-os/instar/internal/lock"
+	"github.com/instar-os/instar/internal/source/deb"
+	"github.com/instar-os/instar/internal/source/dpkg"
+	"github.com/instar-os/instar/internal/source/dpkg/effects"
+	"github.com/instar-os/instar/internal/source/fetch"
+	"github.com/instar-os/instar/internal/source/files"
+	"github.com/instar-os/instar/internal/tree"
+)
+
+// Trees builds the named trees of the definition for one architecture. Package
+// trees come from the cache when the lock and the tree's declaration are those
+// of an earlier build; local trees are read anew each time.
+func (b *Builder) Trees(ctx context.Context, def *config.Definition, lk *lock.Lock, arch string, names []string) (map[string]*tree.Tree, error) {
+	b.epoch = lk.Epoch
+	out := map[string]*tree.Tree{}
+	var missing []string
+	for _, name := range names {
+		t, err := b.cachedTree(def, lk, arch, name)
+		if err != nil {
+			return nil, err
+		}
+		if t == nil {
+			missing = append(missing, name)
+			continue
+		}
+		out[name] = t
+	}
+	unpacked, err := b.unpackFor(ctx, def, lk.Arches[arch], arch, lk, missing)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for i, name := range missing {
+		b.report(Event{Stage: "trees", Item: name, Done: int64(i), Total: int64(len(missing))})
+		t, err := b.oneTree(ctx, def, lk, arch, name, unpacked)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tree %s: %w", name, err))
+			continue
+		}
+		out[name] = t
+	}
+	return out, errors.Join(errs...)
+}
+
+func (b *Builder) oneTree(ctx context.Context, def *config.Definition, lk *lock.Lock, arch, name string, unpacked map[string]*dpkg.Package) (*tree.Tree, error) {
+	decl := def.Trees[name]
+	t, err := b.sourceTree(ctx, decl, lk, arch, name, unpacked)
+	if err != nil {
+		return nil, err
+	}
+	if err := prune(t, decl.Prune, decl.Keep); err != nil {
+		return nil, err
+	}
+	if isPackages(decl) {
+		return t, b.cacheTree(lk, arch, name, decl, t)
+	}
+	return t, nil
+}
+
+// isPackages reports whether a tree comes from a package source.
+func isPackages(t config.Tree) bool {
+	return !slices.Contains([]string{"dir", "tarball", "file"}, t.From)
+}
+
+func (b *Builder) sourceTree(ctx context.Context, decl config.Tree, lk *lock.Lock, arch, name string, unpacked map[string]*dpkg.Package) (*tree.Tree, error) {
+	if !isPackages(decl) {
+		return b.localTree(ctx, decl, lk, arch, name)
+	}
+	var pkgs []*dpkg.Package
+	for _, p := range lk.Arches[arch].Tree(name) {
+		pkgs = append(pkgs, unpacked[p.SHA256])
+	}
+	t, err := dpkg.Merge(pkgs)
+	if err != nil {
+		return nil, err
+	}
+	// Presets go first, so that no alternative points to a manual page that is
+	// not there; patterns see the result of the effects.
+	if err := prune(t, presets(decl.Prune), decl.Keep); err != nil {
+		return nil, err
+	}
+	if decl.Effects == "declared" {
+		if _, err := effects.Apply(ctx, b.Store, t, pkgs, &lk.Users, effects.Options{Epoch: lk.Epoch}); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// prune removes what presets and patterns name.
+func prune(t *tree.Tree, rules, keeps []string) error {
+	var drop, keep []string
+	for _, r := range rules {
+		preset, ok := dpkg.PrunePatterns(r)
+		if !ok {
+			preset = []string{trimRoot(r)}
+		}
+		drop = append(drop, preset...)
+		keep = append(keep, dpkg.PruneKeep(r)...)
+	}
+	for _, k := range keeps {
+		keep = append(keep, trimRoot(k))
+	}
+	_, err := t.Prune(drop, keep)
+	return err
+}
+
+// presets returns those of the rules that are presets' names.
+func presets(rules []string) []string {
+	return slices.DeleteFunc(slices.Clone(rules), func(r string) bool {
+		_, ok := dpkg.PrunePatterns(r)
+		return !ok
+	})
+}
+
+func trimRoot(pattern string) string {
+	for len(pattern) > 0 && pattern[0] == '/' {
+		pattern = pattern[1:]
+	}
+	return pattern
+}
+
+// localTree reads a dir, tarball or file tree, from the definition's directory
+// or from the pinned download.
+func (b *Builder) localTree(ctx context.Context, decl config.Tree, lk *lock.Lock, arch, name string) (*tree.Tree, error) {
+	opts := files.Options{To: decl.To, Strip: decl.Strip, Mode: uint32(decl.Mode), Owner: decl.Owner, Epoch: lk.Epoch, Label: "tree " + name}
+	path := decl.Path.For(arch)
+	if path == "" {
+		got, err := b.download(ctx, lk, arch, name)
+		if err != nil {
+			return nil, err
+		}
+		path = got
+	} else {
+		path = filepath.Join(b.Dir, filepath.FromSlash(path))
+	}
+	switch decl.From {
+	case "dir":
+		return files.Dir(ctx, b.Store, path, opts)
+	case "tarball":
+		return files.Tarball(ctx, b.Store, path, opts)
+	}
+	return files.File(ctx, b.Store, path, opts)
+}
+
+func (b *Builder) download(ctx context.Context, lk *lock.Lock, arch, name string) (string, error) {
+	for _, f := range lk.Files {
+		if f.Tree == name && (f.Arch == "" || f.Arch == arch) {
+			return b.Fetch.Get(ctx, fetch.Request{URL: f.URL, SHA256: f.SHA256, Size: f.Size, What: "tree " + name})
+		}
+	}
+	return "", fmt.Errorf("the lock has no file for tree %s on %s", name, arch)
+}
+
+// unpackFor fetches and unpacks every package that the named trees need, each
+// once. The result is by SHA-256 of the package.
+func (b *Builder) unpackFor(ctx context.Context, def *config.Definition, in *lock.Inputs, arch string, lk *lock.Lock, names []string) (map[string]*dpkg.Package, error) {
+	var all []lock.Package
+	for _, name := range names {
+		if isPackages(def.Trees[name]) {
+			all = append(all, in.Tree(name)...)
+		}
+	}
+	return b.unpack(ctx, def, all)
+}
+
+// unpack fetches and unpacks packages, each once.
+func (b *Builder) unpack(ctx context.Context, def *config.Definition, all []lock.Package) (map[string]*dpkg.Package, error) {
+	seen := map[string]bool{}
+	var want []lock.Package
+	for _, p := range all {
+		if !seen[p.SHA256] {
+			seen[p.SHA256] = true
+			want = append(want, p)
+		}
+	}
+	paths, err := b.fetchPackages(ctx, def, want)
+	if err != nil {
+		return nil, err
+	}
+	archives := b.archives(want, paths)
+	cache := &dpkg.Cache{Dir: filepath.Join(b.Cache, "unpacked"), Has: b.Store.Has}
+	pkgs, err := dpkg.UnpackAll(ctx, b.Store, cache, archives, b.parallel())
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*dpkg.Package, len(pkgs))
+	for i, p := range pkgs {
+		out[want[i].SHA256] = p
+	}
+	return out, nil
+}
+
+// archives pairs packages with their files and reports each that is unpacked.
+func (b *Builder) archives(pkgs []lock.Package, paths []string) []dpkg.Archive {
+	var done atomic.Int64
+	out := make([]dpkg.Archive, len(pkgs))
+	for i, p := range pkgs {
+		out[i] = dpkg.Archive{Package: p, Path: paths[i], Done: func() {
+			b.report(Event{Stage: "unpack", Item: p.Name, Done: done.Add(1), Total: int64(len(pkgs))})
+		}}
+	}
+	return out
+}
+
+func (b *Builder) parallel() int {
+	if b.Parallel > 0 {
+		return b.Parallel
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+func (b *Builder) fetchPackages(ctx context.Context, def *config.Definition, want []lock.Package) ([]string, error) {
+	reqs, err := b.requests(def, want)
+	if err != nil {
+		return nil, err
+	}
+	return b.Fetch.GetAll(ctx, reqs)
+}
+
+// requests says where each package comes from and what it must be.
+func (b *Builder) requests(def *config.Definition, want []lock.Package) ([]fetch.Request, error) {
+	reqs := make([]fetch.Request, len(want))
+	for i, p := range want {
+		src, ok := def.Sources[p.Source]
+		if !ok {
+			return nil, fmt.Errorf("package %s: the lock takes it from source %q, which the definition does not have; run instar lock", p.Name, p.Source)
+		}
+		base, err := deb.Address(src.Archive, b.Host)
+		if err != nil {
+			return nil, err
+		}
+		reqs[i] = fetch.Request{URL: base + "/" + p.Path, SHA256: p.SHA256, Size: p.Size, What: p.Name + " " + p.Version}
+	}
+	return reqs, nil
+}
+
+// treeKey names the cache entry of a package tree: everything that decides its
+// content. treeFormat counts changes of the rules that make trees.
+const treeFormat = 3
+
+func treeKey(lk *lock.Lock, arch, name string, decl config.Tree) (string, error) {
+	key, err := json.Marshal(struct {
+		Format   int
+		Arch     string
+		Epoch    int64
+		Decl     config.Tree
+		Packages []lock.Package
+		Users    lock.Users
+	}{treeFormat, arch, lk.Epoch, decl, lk.Arches[arch].Tree(name), lk.Users})
+	if err != nil {
+		return "", fmt.Errorf("cache key of tree %s: %w", name, err)
+	}
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func (b *Builder) treePath(key string) string { return filepath.Join(b.Cache, "trees", key) }
+
+// cachedTree returns nil when the tree is not cached, is damaged, or names
+// objects that are no longer in the store.
+func (b *Builder) cachedTree(def *config.Definition, lk *lock.Lock, arch, name string) (*tree.Tree, error) {
+	decl := def.Trees[name]
+	if !isPackages(decl) {
+		return nil, nil
+	}
+	key, err := treeKey(lk, arch, name, decl)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(b.treePath(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cached tree %s: %w", name, err)
+	}
+	t, ok := decodeTree(text)
+	if !ok {
+		return nil, nil
+	}
+	for _, e := range t.All() {
+		if e.Kind == tree.File && e.Size > 0 && !b.Store.Has(e.Digest) {
+			return nil, nil
+		}
+	}
+	return t, nil
+}
+
+func (b *Builder) cacheTree(lk *lock.Lock, arch, name string, decl config.Tree, t *tree.Tree) error {
+	key, err := treeKey(lk, arch, name, decl)
+	if err != nil {
+		return err
+	}
+	text, err := encodeTree(t)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(b.Cache, "trees"), 0o755); err != nil {
+		return err
+	}
+	return durable.WriteFile(b.treePath(key), 0o644, text)
+}
+
+// A cached tree is a SHA-256 of what follows, the tree's listing, a NUL byte,
+// and the owner of each entry in the listing's order, a line each.
+const ownersMark = "\x00"
+
+func encodeTree(t *tree.Tree) ([]byte, error) {
+	text, err := t.MarshalText()
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, ownersMark...)
+	for _, e := range t.All() {
+		text = append(text, e.Owner...)
+		text = append(text, '\n')
+	}
+	sum := sha256.Sum256(text)
+	return append(sum[:], text...), nil
+}
+
+func decodeTree(b []byte) (*tree.Tree, bool) {
+	if len(b) < sha256.Size || sha256.Sum256(b[sha256.Size:]) != [sha256.Size]byte(b[:sha256.Size]) {
+		return nil, false
+	}
+	listing, owners, ok := bytes.Cut(b[sha256.Size:], []byte(ownersMark))
+	if !ok {
+		return nil, false
+	}
+	t, err := tree.Parse(listing)
+	if err != nil {
+		return nil, false
+	}
+	lines := strings.Split(string(owners), "\n")
+	if len(lines) != t.Len()+1 {
+		return nil, false
+	}
+	for i, p := range t.Paths() {
+		e, _ := t.Get(p)
+		e.Owner = lines[i]
+		if err := t.Put(p, e); err != nil {
+			return nil, false
+		}
+	}
+	return t, true
+}

@@ -1,0 +1,191 @@
+// Package image makes disks of systems: boot slots (FAT with systemd-boot and
+// one unified kernel image), the store as an ext4 partition, and the partition
+// table around them. Nothing here needs root, a loop device or a mount, and the
+// same system gives the same bytes on every machine.
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/disk"
+	"github.com/instar-os/instar/internal/durable"
+	"github.com/instar-os/instar/internal/store"
+	"github.com/instar-os/instar/internal/system"
+)
+
+// Names of the partitions, which init finds them by. Slots have a letter each.
+const (
+	slotName  = "instar-slot-"
+	StoreName = "instar-store"
+	DataName  = "instar-data"
+)
+
+// Tool returns the command that runs a program, such as mke2fs, by its name.
+// Its working directory and environment are the caller's choice.
+type Tool func(ctx context.Context, name string, args ...string) *exec.Cmd
+
+// Options of a disk. The zero value makes the smallest disk.
+type Options struct {
+	Size      int64  // of the disk in bytes; what is left becomes data. 0: as small as possible
+	StoreFree int64  // bytes left free in the store partition. 0: 5% of its content, at least 16 MiB
+	Budget    Budget // limits of what is in it
+}
+
+// minStoreFree is the default's lower bound, in bytes.
+const minStoreFree = 16 << 20
+
+// Plan is a disk that can be made. It is computed without writing anything.
+type Plan struct {
+	System   digest.Digest
+	Manifest *system.Manifest
+	Sizes    Sizes
+	Table    *disk.GPT // the disk's size and partitions
+
+	store *store.Store
+	slot  []disk.FATFile
+	files []storeFile
+}
+
+// NewPlan computes the disk of a system that is in the store, whole and
+// committed. It fails when something does not fit where it goes, or exceeds a
+// budget; the error names the largest parts.
+func NewPlan(s *store.Store, sys digest.Digest, o Options) (*Plan, error) {
+	p, err := newPlan(s, sys, o)
+	if err != nil {
+		return nil, fmt.Errorf("planning the disk of system %s: %w", sys.Short(), err)
+	}
+	return p, nil
+}
+
+func newPlan(s *store.Store, sys digest.Digest, o Options) (*Plan, error) {
+	m, err := s.System(sys)
+	if err != nil {
+		return nil, err
+	}
+	closure, err := s.Closure(sys)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{System: sys, Manifest: m, store: s}
+	if p.files, err = storeFiles(s, m, closure); err != nil {
+		return nil, err
+	}
+	if p.slot, err = slotFiles(s, m, sys); err != nil {
+		return nil, err
+	}
+	if err := p.checkSlot(); err != nil {
+		return nil, err
+	}
+	storeSize := storeSize(p.files, o.StoreFree)
+	if err := p.partition(o.Size, storeSize); err != nil {
+		return nil, err
+	}
+	p.Sizes = p.measure()
+	return p, p.checkBudget(o.Budget)
+}
+
+// seed is what everything that must be unique but reproducible derives from.
+func (p *Plan) seed() []byte { return p.System[:] }
+
+func (p *Plan) partition(size, storeSize int64) error {
+	sizes := []int64{storeSize}
+	for range p.Manifest.Boot.Slots {
+		sizes = append(sizes, p.Manifest.Boot.SlotSize)
+	}
+	if least := disk.MinSize(sizes...); size == 0 {
+		size = least
+	} else if size < least {
+		return fmt.Errorf("a disk of %d bytes; %d slots of %d and a store of %d need %d",
+			size, p.Manifest.Boot.Slots, p.Manifest.Boot.SlotSize, storeSize, least)
+	}
+	p.Table = &disk.GPT{Disk: disk.SeedGUID(p.seed(), "disk"), Size: size / disk.SectorSize * disk.SectorSize}
+	for i := range p.Manifest.Boot.Slots {
+		if err := p.add(slotName+string(rune('a'+i)), disk.TypeESP, p.Manifest.Boot.SlotSize); err != nil {
+			return err
+		}
+	}
+	return p.add(StoreName, disk.TypeLinux, storeSize)
+}
+
+func (p *Plan) add(name string, kind disk.GUID, size int64) error {
+	_, err := p.Table.Add(disk.Partition{Type: kind, GUID: disk.SeedGUID(p.seed(), name), Name: name}, size)
+	return err
+}
+
+// WriteRaw writes the disk as a sparse file at path, replacing what is there
+// when it is whole and synced. A failure leaves nothing behind. mke2fs must be
+// of version 1.47.2 or later, with libarchive.
+func (p *Plan) WriteRaw(ctx context.Context, tool Tool, path string) error {
+	return p.commit(path, func(f *os.File) error { return p.writeDisk(ctx, tool, f) })
+}
+
+// WriteQcow2 writes the disk as a qcow2 image, in the same way. It needs space
+// for the raw disk beside it for a while.
+func (p *Plan) WriteQcow2(ctx context.Context, tool Tool, path string) error {
+	return p.commit(path, func(f *os.File) error {
+		raw, err := os.CreateTemp(filepath.Dir(path), ".instar-raw-")
+		if err != nil {
+			return err
+		}
+		defer os.Remove(raw.Name())
+		defer raw.Close()
+		if err := p.writeDisk(ctx, tool, raw); err != nil {
+			return err
+		}
+		return disk.WriteQcow2(f, raw, p.Table.Size)
+	})
+}
+
+// commit lets write fill a new file, and gives it its name.
+func (p *Plan) commit(path string, write func(*os.File) error) error {
+	pending, err := durable.Create(filepath.Dir(path), 0o644)
+	if err != nil {
+		return fmt.Errorf("writing the disk of system %s: %w", p.System.Short(), err)
+	}
+	defer pending.Abort()
+	err = func() error {
+		f, err := os.OpenFile(pending.Name(), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := write(f); err != nil {
+			return err
+		}
+		return pending.Commit(path)
+	}()
+	if err != nil {
+		return fmt.Errorf("writing the disk of system %s to %s: %w", p.System.Short(), path, err)
+	}
+	return nil
+}
+
+// writeDisk fills an empty file: slots, store, and the partition table last.
+func (p *Plan) writeDisk(ctx context.Context, tool Tool, f *os.File) error {
+	if err := f.Truncate(p.Table.Size); err != nil {
+		return err
+	}
+	w := disk.Sparse{W: f}
+	if err := p.writeParts(ctx, tool, w, f); err != nil {
+		return err
+	}
+	return p.Table.Write(w)
+}
+
+// writeParts writes the slots through w, and the store's file system into f,
+// which is the same disk.
+func (p *Plan) writeParts(ctx context.Context, tool Tool, w io.WriterAt, f *os.File) error {
+	for i := range p.Manifest.Boot.Slots {
+		if err := p.writeSlot(w, i); err != nil {
+			return err
+		}
+	}
+	part, _ := p.Table.Find(StoreName)
+	return p.writeStore(ctx, tool, f, part)
+}
