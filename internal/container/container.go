@@ -1,0 +1,315 @@
+// Package container runs containers: it makes a sandbox ahead of the start and
+// executes launch programs in it.
+//
+// A child is made with clone3 in the manner of vfork: it shares the memory of
+// the supervisor, which stands still in that thread until the child executes
+// the container's program. In between nothing runs but the table of system
+// calls, walked by a few lines of assembly: no Go code, no stack, no second
+// start of this binary. An error comes back through the shared memory.
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/instar-os/instar/internal/launch"
+	"github.com/instar-os/instar/internal/system"
+	"github.com/instar-os/instar/internal/volume"
+	"golang.org/x/sys/unix"
+)
+
+// Runtime says where things are on the machine. Its fields are read only and it
+// can be used from many goroutines; two sandboxes of one container at a time
+// cannot be.
+//
+// On the initial ramfs, LeaveRamfs has to be called first. The caller must be
+// root, and must not reap children it does not know: wait4(-1) would take the
+// ends of containers from Process.Wait.
+type Runtime struct {
+	Store   string        // the mounted store's directory
+	Data    *volume.Store // the data that lasts; nil when there is none
+	State   string        // directory on a tmpfs, for mount points
+	Cgroup  string        // cgroup v2 directory, without processes, to make cgroups in; "" for none
+	Resolv  string        // resolv.conf for containers on the host's network, rewritten in place; must exist before Prepare when a container has it
+	Control string        // path of the control socket, which must exist before Prepare when a container wants it
+	Verity  bool          // objects must have fs-verity digests
+
+	// Descriptors returns the files of a container's links, which stay its own;
+	// nil when no container has links.
+	Descriptors func(c *system.Container) ([]*os.File, error)
+
+	// Namespace returns a descriptor of the network namespace of a container
+	// that is on networks, for the caller to close; nil when there are none.
+	Namespace func(container string) (int, error)
+
+	known  launches
+	filter sharedFilter
+}
+
+// Sandbox is a container without processes: namespaces, mounts and a cgroup.
+// It is good for one life: the container's Prepare commands one after the
+// other, then the program; they share /tmp, /run and an ephemeral root.
+// Its methods can be used from many goroutines; Close once, at the end.
+type Sandbox struct {
+	name     string
+	place    string
+	env      []string
+	cgroup   *cgroup                // nil for none
+	fds      [launch.UserNS + 1]int // by launch's slots MountNS to UserNS; -1 when not there
+	links    []*os.File             // the descriptors that its first process gets
+	nofile   *unix.Rlimit
+	start    *loaded
+	joining  *loaded
+	warnings []string
+	data     held
+	devices  devices
+
+	mu   sync.Mutex
+	main *Process // the newest first process
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int            // exit status, when Signal is 0
+	Signal syscall.Signal // the signal that ended it, or 0
+}
+
+// Status returns the exit status as shells have it: 128+n for signal n.
+func (e Exit) Status() int {
+	if e.Signal != 0 {
+		return 128 + int(e.Signal)
+	}
+	return e.Code
+}
+
+// String says it in words.
+func (e Exit) String() string {
+	if e.Signal != 0 {
+		return fmt.Sprintf("ended by signal %d (%v)", int(e.Signal), e.Signal)
+	}
+	return fmt.Sprintf("exit status %d", e.Code)
+}
+
+// Prepare makes everything of a container but its processes. The
+// configuration's name is part of the place of its data. On an error nothing is
+// left but directories for data. An operation that failed is a *launch.Error.
+func (r *Runtime) Prepare(c *system.Container, configuration string) (*Sandbox, error) {
+	l, err := r.launch(c)
+	if err != nil {
+		return nil, fmt.Errorf("preparing container %s: %w", c.Name, err)
+	}
+	data, err := r.openData(c, configuration)
+	if err != nil {
+		return nil, fmt.Errorf("preparing container %s: %w", c.Name, err)
+	}
+	s, err := r.sandbox(c, l, parts{
+		image:   filepath.Join(r.Store, "images", c.Image.Digest.String()),
+		objects: filepath.Join(r.Store, "objects"),
+		data:    data.directories(),
+	})
+	if err != nil {
+		data.release()
+		return nil, fmt.Errorf("preparing container %s: %w", c.Name, err)
+	}
+	s.data, s.warnings = data, append(s.warnings, data.warnings()...)
+	return s, nil
+}
+
+// parts says where what a container is made of is on this machine.
+type parts struct {
+	image   string
+	objects string
+	data    []string
+}
+
+func (r *Runtime) sandbox(c *system.Container, l *loadedLaunch, where parts) (_ *Sandbox, err error) {
+	s := &Sandbox{
+		name: c.Name, place: filepath.Join(r.State, c.Name), fds: [launch.UserNS + 1]int{-1, -1, -1, -1, -1, -1},
+		start: l.start, joining: l.join, env: c.Env,
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if len(c.Descriptors) > 0 {
+		if s.links, err = r.descriptors(c); err != nil {
+			return nil, err
+		}
+	}
+	if err = s.network(r, c); err != nil {
+		return nil, err
+	}
+	if s.nofile, err = openFiles(); err != nil {
+		return nil, err
+	}
+	if s.cgroup, s.warnings, err = makeCgroup(r.Cgroup, c); err != nil {
+		return nil, err
+	}
+	if err := s.guard(r, c); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(s.place, 0o700); err != nil {
+		return nil, err
+	}
+	if err := s.run(l.spaces, nil, func(pid int) error { return mapIDs(pid, c.IDs) }); err != nil {
+		return nil, err
+	}
+	err = s.makeRoot(r, l.root, where)
+	if errors.Is(err, unix.ENOTBLK) {
+		err = s.makeRootOnLoop(r, l.root, where)
+	}
+	return s, err
+}
+
+// makeRootOnLoop mounts the image from a loop device. EROFS wants a block
+// device (ENOTBLK) when the image's file system cannot back it: tmpfs, and an
+// overlay, which would be one file system too many on top of each other.
+func (s *Sandbox) makeRootOnLoop(r *Runtime, root *loaded, where parts) error {
+	device, err := attachLoop(where.image)
+	if err != nil {
+		return fmt.Errorf("making its image a block device: %w", err)
+	}
+	defer device.Close()
+	where.image = device.Name()
+	return s.makeRoot(r, root, where)
+}
+
+// makeRoot makes the mounts.
+func (s *Sandbox) makeRoot(r *Runtime, root *loaded, where parts) error {
+	verity := "off"
+	if r.Verity {
+		verity = "require"
+	}
+	in := map[int]string{
+		launch.Place: s.place, launch.Image: where.image, launch.Objects: where.objects,
+		launch.Verity: verity, launch.Resolv: r.Resolv, launch.Control: r.Control,
+	}
+	for i, dir := range where.data {
+		in[launch.FirstData+i] = dir
+	}
+	return s.run(root, in, nil)
+}
+
+// run executes a program that makes a part of the sandbox and ends; in the
+// slots are strings. Child and parent share the table of descriptors: those in
+// the namespaces' slots become the sandbox's, the others that it opened are
+// closed here, whether it succeeded or not. before is called when the child has
+// ended and its process is still there.
+func (s *Sandbox) run(l *loaded, in map[int]string, before func(pid int) error) error {
+	slots := l.slots()
+	opened := l.outputs()
+	for i := launch.MountNS; i <= launch.UserNS; i++ {
+		slots[i] = uintptr(s.fds[i])
+	}
+	var held []*byte
+	for i, text := range in {
+		p := unsafe.StringData(text + "\x00")
+		held = append(held, p)
+		slots[i] = uintptr(unsafe.Pointer(p))
+	}
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(s.fds[launch.UserNS])}
+	slots[launch.IDMap] = uintptr(unsafe.Pointer(attr))
+	pid, pidfd, err := l.run(slots, -1)
+	if err == nil {
+		if before != nil {
+			err = before(pid)
+		}
+		_, e := wait(pidfd) // it has ended, with 0
+		err = errors.Join(err, e)
+		unix.Close(pidfd)
+	}
+	runtime.KeepAlive(held)
+	runtime.KeepAlive(attr)
+	for _, i := range opened {
+		fd := int(slots[i])
+		switch {
+		case fd < 0:
+		case i <= launch.UserNS && err == nil:
+			s.fds[i] = fd
+		default:
+			unix.Close(fd)
+		}
+	}
+	return err
+}
+
+// mapIDs makes the users and groups of a process' new user namespace those of a
+// range of the machine: user_namespaces(7).
+func mapIDs(pid int, r system.IDRange) error {
+	if r.Base == 0 {
+		return nil
+	}
+	line := fmt.Appendf(nil, "0 %d %d\n", r.Base, r.Count)
+	for _, file := range []string{"uid_map", "gid_map"} {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), line, 0); err != nil {
+			return fmt.Errorf("mapping its users and groups: %w", err)
+		}
+	}
+	return nil
+}
+
+// openFiles returns the default limit of open files, as the machine allows it.
+func openFiles() (*unix.Rlimit, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, os.NewSyscallError("getrlimit", err)
+	}
+	return &unix.Rlimit{Cur: min(softNofile, limit.Max), Max: min(hardNofile, limit.Max)}, nil
+}
+
+// Limits of open files for a container that declares none: select(2) cannot
+// handle descriptors from 1024, so that only who knows better raises its own.
+const (
+	softNofile = 1024
+	hardNofile = 524288
+)
+
+// Warnings returns what could not be enforced on this machine, and why.
+func (s *Sandbox) Warnings() []string { return slices.Clone(s.warnings) }
+
+// Kill ends every process of the sandbox. It does not wait for their ends.
+func (s *Sandbox) Kill() error {
+	if s.cgroup != nil && s.cgroup.canKill {
+		return s.cgroup.kill()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.main == nil {
+		return nil
+	}
+	// The end of a PID namespace's first process is the end of all others.
+	if err := s.main.Signal(unix.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// Close removes the sandbox: its mounts go with the last reference to their
+// namespace. No process may be left but those that have been killed.
+func (s *Sandbox) Close() error {
+	var errs []error
+	for i, fd := range s.fds {
+		if fd >= 0 {
+			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
+			s.fds[i] = -1
+		}
+	}
+	if err := os.Remove(s.place); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	if s.cgroup != nil {
+		errs = append(errs, s.cgroup.remove())
+		s.cgroup = nil
+	}
+	s.data.release()
+	s.devices.close()
+	return errors.Join(errs...)
+}

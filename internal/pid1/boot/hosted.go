@@ -1,0 +1,246 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/instar-os/instar/internal/linux"
+	"github.com/instar-os/instar/internal/pid1/host"
+	"github.com/instar-os/instar/internal/pid1/supervise"
+	"github.com/instar-os/instar/internal/system"
+	"github.com/instar-os/instar/internal/wire"
+)
+
+// Hosted is the service of a machine whose init is not instar's: its network,
+// its log and its control protocol. It tells systemd on the socket notify when
+// it is ready, and ends with SIGTERM.
+func Hosted(console io.Writer, notify string) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	d := &device{machine: newMachine(host.OwnLines(console), time.Now().Add(-sinceBoot()))}
+	err := d.run(d.hosted())
+	if err == nil {
+		if err = host.Notify(notify, "READY=1"); err == nil {
+			select {
+			case <-signals:
+			case <-d.ending: // a switch to another configuration
+				err = d.face.Reboot()
+				<-signals
+			}
+			d.log.Printf("stopping")
+			err = errors.Join(err, host.Notify(notify, "STOPPING=1"))
+		}
+	}
+	d.takeDown(0)
+	return errors.Join(err, d.log.Close())
+}
+
+// hosted returns the steps of the service.
+func (d *device) hosted() []step {
+	return []step{
+		{"read what the first stage found", d.settle},
+		{"find devices", func() (err error) {
+			if _, err := os.Stat(linux.EFIVariables); err == nil {
+				d.switcher.loader = newLoader(linux.EFIVariables, d.system)
+			}
+			d.sysfs, err = os.OpenRoot("/sys")
+			return err
+		}},
+		{"open the log", func() error {
+			if d.runtime.Data.Dir == scratchDir {
+				return nil
+			}
+			d.later("close the log", d.log.Release)
+			return d.log.Keep(filepath.Join(dataDir, "logs"))
+		}},
+		{"take lines of the containers", func() error {
+			return d.serveLines(linesPath)
+		}},
+		{"bring up the network", d.startNetwork},
+		{"find the units", func() (err error) {
+			none := *d.configuration // its containers are not ours
+			none.Containers = nil
+			d.supervisor, err = supervise.New(&none, nil, d.log)
+			d.face = &host.Control{Control: d.machine, Configuration: d.configuration, Units: unitsDir, Run: host.Systemctl}
+			return err
+		}},
+		{"open the control socket", func() error { return d.serve(socketPath) }},
+		{"open the control port", func() error { return d.servePort(d.sysfs.FS(), "/dev") }},
+	}
+}
+
+// serveLines takes what the containers' units print into the log.
+func (m *machine) serveLines(path string) error {
+	l, err := host.ListenLines(path, m.log)
+	if err != nil {
+		return err
+	}
+	m.serving(l.Serve, "the log's socket")
+	return nil
+}
+
+// Unit runs one container of the host's configuration until it ends or SIGTERM
+// comes, tells systemd on the socket notify when it is healthy, and returns its
+// exit status. What the container prints goes to out and errs, and to the
+// machine's log.
+func Unit(name, notify string, out, errs io.Writer) (int, error) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	lines := &host.Lines{Path: linesPath, Out: out, Err: errs}
+	m := newMachine(io.Discard, time.Now())
+	err := m.run(m.unit(name, lines))
+	code := 1
+	if err == nil {
+		code = m.attend(name, notify, signals, lines)
+	}
+	m.takeDown(0)
+	return code, errors.Join(err, m.log.Close())
+}
+
+// unit returns the steps of a unit.
+func (m *machine) unit(name string, lines *host.Lines) []step {
+	socket := filepath.Join(unitsDir, name+".sock")
+	return []step{
+		{"read what the first stage found", m.settle},
+		{"find the container", func() error { return m.only(name) }},
+		{"find its cgroup", func() (err error) {
+			m.runtime.Cgroup, err = delegated()
+			return err
+		}},
+		{"plan the container", func() error {
+			m.lines = lines
+			return m.plan()
+		}},
+		{"open its control socket", func() error {
+			if err := os.MkdirAll(unitsDir, 0o700); err != nil {
+				return err
+			}
+			err := m.serve(socket)
+			m.runtime.Control = socketPath // what the container may get is the machine's
+			return err
+		}},
+		{"start the container", m.start},
+	}
+}
+
+// only leaves nothing of the configuration but a container, and what is up to
+// systemd: order and restarts.
+func (m *machine) only(name string) error {
+	all := *m.configuration
+	all.Containers = nil
+	for _, c := range m.configuration.Containers {
+		if c.Name == name {
+			c.After, c.Restart.Policy = nil, system.RestartNever
+			all.Containers = []system.Container{c}
+		}
+	}
+	if all.Containers == nil {
+		return fmt.Errorf("configuration %s has no container %q", all.Name, name)
+	}
+	m.configuration = &all
+	return nil
+}
+
+// delegated returns the cgroup that systemd has left to this unit, whose own
+// processes are one level below it (DelegateSubgroup=).
+func delegated() (string, error) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::/"); ok && strings.Contains(path, "/") {
+			dir := filepath.Join(cgroupRoot, filepath.Dir(path))
+			enableControllers(dir)
+			return dir, nil
+		}
+	}
+	return "", errors.New("not in a unit with a delegated cgroup")
+}
+
+// attend waits until the container has ended, or stops it when systemd asks,
+// and returns the exit status.
+func (m *machine) attend(name, notify string, signals <-chan os.Signal, lines *host.Lines) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		if m.supervisor.Healthy(ctx) != nil {
+			return
+		}
+		if err := host.Notify(notify, "READY=1\nSTATUS=healthy"); err != nil {
+			lines.Printf("%s: %v", name, err)
+		}
+	}()
+	ended := make(chan struct{})
+	go func() {
+		if m.supervisor.AtRest(ctx) == nil {
+			close(ended)
+		}
+	}()
+	select {
+	case <-ended:
+		return exitStatus(m.supervisor.Status())
+	case <-signals:
+		if err := host.Notify(notify, "STOPPING=1"); err != nil {
+			lines.Printf("%s: %v", name, err)
+		}
+		m.supervisor.Shutdown()
+		return 0
+	}
+}
+
+// exitStatus is what a container at rest leaves its unit to say.
+func exitStatus(list []wire.ContainerStatus, _ bool) int {
+	for _, c := range list {
+		switch {
+		case c.State == wire.Done:
+			return 0
+		case c.ExitCode != nil:
+			return *c.ExitCode
+		}
+	}
+	return 1
+}
+
+// control returns who answers the control protocol.
+func (m *machine) control() wire.Control {
+	if m.face != nil {
+		return m.face
+	}
+	return m
+}
+
+// Generate writes the units of the machine's containers to a directory, as a
+// generator of systemd. On a machine without a host there are none.
+func Generate(dir string) error {
+	if _, err := os.Stat(filepath.Join(runDir, host.RecordName)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	m := newMachine(os.Stderr, time.Now())
+	err := m.run([]step{
+		{"read what the first stage found", func() error {
+			_, err := m.recall()
+			return err
+		}},
+		{"write the units", func() error { return host.WriteUnits(dir, host.Generate(m.configuration, runDir)) }},
+	})
+	m.takeDown(0)
+	return errors.Join(err, m.log.Close())
+}
+
+// scribe returns who takes what containers print.
+func (m *machine) scribe() supervise.Log {
+	if m.lines != nil {
+		return m.lines
+	}
+	return m.log
+}

@@ -1,0 +1,164 @@
+// Package sandbox gives the supervisor its containers: the container runtime
+// with output as lines, health checks from within, and a reaper for what is
+// left to PID 1.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/instar-os/instar/internal/container"
+	"github.com/instar-os/instar/internal/pid1/devices"
+	"github.com/instar-os/instar/internal/pid1/supervise"
+	"github.com/instar-os/instar/internal/system"
+)
+
+// Runtime is a supervise.Runtime.
+type Runtime struct {
+	Container     *container.Runtime
+	Configuration string
+	Reaper        *Reaper
+	Devices       *devices.Watcher // nil: containers get no devices
+}
+
+// Lacks returns what a container waits for beside other containers, and a
+// channel that is closed when that may have changed.
+func (r *Runtime) Lacks(c *system.Container) (what []string, changed <-chan struct{}) {
+	if r.Devices == nil {
+		return nil, nil
+	}
+	return r.Devices.Lacks(c)
+}
+
+// Prepare implements supervise.Runtime.
+func (r *Runtime) Prepare(c *system.Container) (supervise.Sandbox, error) {
+	var s *container.Sandbox
+	err := r.Reaper.Spawn(func() (int, error) {
+		var err error
+		s, err = r.Container.Prepare(c, r.Configuration)
+		return 0, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &box{s: s, c: c, reaper: r.Reaper, detach: func() {}}
+	if r.Devices == nil {
+		return b, nil
+	}
+	if b.detach, err = r.Devices.Attach(c, s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return b, nil
+}
+
+type box struct {
+	s      *container.Sandbox
+	c      *system.Container
+	reaper *Reaper
+	life   lifetime
+	detach func()
+}
+
+func (b *box) Warnings() []string { return b.s.Warnings() }
+func (b *box) Memory() int64      { return b.s.Stats().Memory }
+func (b *box) Kill() error        { return b.s.Kill() }
+
+// Close implements supervise.Sandbox.
+func (b *box) Close() error {
+	b.life.end()
+	b.detach()
+	return b.s.Close()
+}
+
+// Start implements supervise.Sandbox.
+func (b *box) Start(args []string, stdout, stderr io.WriteCloser) (supervise.Process, error) {
+	return b.spawn(b.s.Start, args, stdout, stderr)
+}
+
+// spawn starts a process with its output in pipes.
+func (b *box) spawn(start func([]string, *os.File, *os.File, *os.File) (*container.Process, error), args []string, stdout, stderr io.WriteCloser) (*process, error) {
+	var out, err pipe
+	failed := errors.Join(out.open(b.c), err.open(b.c))
+	p := &process{reaper: b.reaper}
+	if failed == nil {
+		failed = b.reaper.Spawn(func() (int, error) {
+			var e error
+			if p.Process, e = start(args, nil, out.w, err.w); e != nil {
+				return 0, e
+			}
+			return p.PID(), nil
+		})
+	}
+	out.w.Close()
+	err.w.Close()
+	p.pipes = [2]*os.File{out.r, err.r}
+	p.output.Go(func() { out.drain(stdout) })
+	p.output.Go(func() { err.drain(stderr) })
+	if failed != nil {
+		p.output.Wait()
+		return nil, failed
+	}
+	return p, nil
+}
+
+// A pipe carries one output stream.
+type pipe struct{ r, w *os.File }
+
+// open makes the pipe and gives it to the container's user, who may open it
+// again as /dev/stdout.
+func (p *pipe) open(c *system.Container) (err error) {
+	if p.r, p.w, err = os.Pipe(); err != nil {
+		return err
+	}
+	return p.w.Chown(int(c.IDs.Base+c.UID), int(c.IDs.Base+c.GID))
+}
+
+// drain copies until all writers are gone.
+func (p *pipe) drain(to io.WriteCloser) {
+	if p.r != nil {
+		io.Copy(to, p.r) // a reader that fails has ended; writers of lines never fail
+		p.r.Close()
+	}
+	to.Close()
+}
+
+type process struct {
+	*container.Process
+	reaper *Reaper
+	pipes  [2]*os.File
+	output sync.WaitGroup
+}
+
+// abandon kills the process and lets Wait not care for its output any more.
+func (p *process) abandon() {
+	p.Signal(int(syscall.SIGKILL))
+	for _, r := range p.pipes {
+		r.SetReadDeadline(time.Now()) // fails only when it is closed
+	}
+}
+
+// Wait returns when the process has ended and its output is written. The
+// container's other processes, which could hold the pipes, end with its first.
+func (p *process) Wait() (int, error) {
+	exit, err := p.Process.Wait()
+	p.reaper.Forget(p.PID())
+	p.output.Wait()
+	if err != nil {
+		return 0, err
+	}
+	return exit.Status(), nil
+}
+
+// Signal implements supervise.Process; that there is nobody any more is no
+// error.
+func (p *process) Signal(sig int) error {
+	if err := p.Process.Signal(syscall.Signal(sig)); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("sending signal %d: %w", sig, err)
+	}
+	return nil
+}
