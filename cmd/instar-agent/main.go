@@ -1,0 +1,75 @@
+// Command instar-agent reports the state of a machine over HTTP. It runs as a
+// container that was given the supervisor's socket, and does nothing but read.
+//
+//	instar-agent --listen :9273 --control /run/instar/control.sock
+//
+//	GET /status   the supervisor's status as JSON
+//	GET /healthz  200 when the machine is healthy, else 503 with the reasons
+//	GET /metrics  the same as metrics for Prometheus
+//
+// SIGTERM and SIGINT end it after the requests under way.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// Limits of the server.
+const (
+	headerTimeout = 5 * time.Second
+	writeTimeout  = 15 * time.Second
+	idleTimeout   = time.Minute
+	maxHeader     = 8 << 10 // bytes
+	stopGrace     = 5 * time.Second
+)
+
+func main() {
+	listen := flag.String("listen", ":9273", "address to serve HTTP on")
+	control := flag.String("control", "/run/instar/control.sock", "the supervisor's socket")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	l, err := net.Listen("tcp", *listen)
+	if err == nil {
+		err = serve(ctx, l, &reporter{socket: *control})
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "instar-agent: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// serve answers requests until ctx ends, and those under way a little longer.
+func serve(ctx context.Context, l net.Listener, r *reporter) error {
+	s := &http.Server{
+		Handler:           r.handler(),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       headerTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serving HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	err := s.Shutdown(grace)
+	if serving := <-ended; !errors.Is(serving, http.ErrServerClosed) {
+		err = errors.Join(err, serving)
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+// Command instar-init is the first process of an instar machine, the
+// supervisor of its containers and their runtime.
+//
+// As PID 1 without arguments it boots a device. As
+//
+//	instar-init run --store DIR --system HEX --configuration NAME --state DIR --control PATH [--data DIR] [--network private|host]
+//
+// it runs the same system as containers on another Linux, as root, until
+// SIGTERM, SIGINT or the control protocol's poweroff; the exit code is 0 when
+// it was stopped cleanly.
+//
+// On a machine with a host, whose init is systemd, it is called by that one: as
+// the generator instar-generator it makes the units, "instar-init host" is the
+// service of network and control protocol, and "instar-init start NAME" runs
+// one container in the foreground.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/pid1/boot"
+)
+
+func main() {
+	code, err := start(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "instar-init: %v\n", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func start(args []string) (int, error) {
+	switch {
+	case len(args) > 0 && args[0] == "run":
+		o, err := options(args[1:])
+		if err != nil {
+			return 2, err
+		}
+		// The same arguments again, for PID 1 of the new namespaces.
+		return boot.Contain("/proc/self/exe", append([]string{os.Args[0], "contained"}, args[1:]...), o)
+	case len(args) > 1 && args[0] == "contained" && os.Getpid() == 1:
+		last := len(args) - 1
+		o, err := options(args[1:last])
+		if err != nil {
+			return 2, err
+		}
+		o.Cgroup = args[last]
+		return 0, boot.Contained(o, os.Stderr)
+	case os.Getpid() == 1:
+		return 1, boot.Device()
+	case filepath.Base(os.Args[0]) == "instar-generator" && len(args) > 0:
+		return 0, boot.Generate(args[0])
+	case len(args) == 1 && args[0] == "host":
+		return 0, boot.Hosted(os.Stderr, os.Getenv("NOTIFY_SOCKET"))
+	case len(args) == 2 && args[0] == "start":
+		return boot.Unit(args[1], os.Getenv("NOTIFY_SOCKET"), os.Stdout, os.Stderr)
+	}
+	return 2, fmt.Errorf("not the first process of a machine; see instar-init run -h")
+}
+
+func options(args []string) (boot.Options, error) {
+	var o boot.Options
+	var name, network string
+	f := flag.NewFlagSet("instar-init run", flag.ContinueOnError)
+	f.StringVar(&o.Store, "store", "", "directory of the store")
+	f.StringVar(&name, "system", "", "digest of the system")
+	f.StringVar(&o.Configuration, "configuration", "", "configuration to start (default: the system's default)")
+	f.StringVar(&o.State, "state", "", "directory for mount points; it is made when missing")
+	f.StringVar(&o.Control, "control", "", "path of the control socket")
+	f.StringVar(&o.Data, "data", "", "directory that keeps the containers' data and logs (default: memory)")
+	f.StringVar(&network, "network", "private", "private: nothing but loopback; host: the host's interfaces")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 || o.Store == "" || o.State == "" || o.Control == "" {
+		return o, fmt.Errorf("run needs --store, --system, --state and --control, and no further arguments")
+	}
+	if network != "private" && network != "host" {
+		return o, fmt.Errorf("--network %s: want private or host", network)
+	}
+	o.HostNetwork = network == "host"
+	var err error
+	o.System, err = digest.Parse(name)
+	return o, err
+}

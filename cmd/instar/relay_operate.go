@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+
+	"github.com/instar-os/instar/internal/wire"
+)
+
+// Exec relays the streams as they come.
+func (r relay) Exec(ctx context.Context, req wire.ExecRequest, t wire.Terminal) (wire.ExecResult, error) {
+	return r.v.Control().Exec(ctx, req, t)
+}
+
+func (r relay) Kill(req wire.KillRequest) error {
+	ctx, cancel := bounded()
+	defer cancel()
+	return r.v.Control().Kill(ctx, req)
+}
+
+func (r relay) Pause(name string) error {
+	ctx, cancel := bounded()
+	defer cancel()
+	return r.v.Control().Pause(ctx, name)
+}
+
+func (r relay) Unpause(name string) error {
+	ctx, cancel := bounded()
+	defer cancel()
+	return r.v.Control().Unpause(ctx, name)
+}
+
+func (r relay) Top(name string) (wire.TopReply, error) {
+	ctx, cancel := bounded()
+	defer cancel()
+	return r.v.Control().Top(ctx, name)
+}
+
+func (r relay) Stats() (wire.StatsReply, error) {
+	ctx, cancel := bounded()
+	defer cancel()
+	return r.v.Control().Stats(ctx)
+}
