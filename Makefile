@@ -1,0 +1,62 @@
+# make demo   builds instar and examples/greenhouse, boots it, asks it something
+# make test   passes every test
+# Both need Go, git and the network, nothing else; `make test` installs with apt
+# what only tests need. ARCH=arm64 make build makes the other architecture.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+ARCH ?= $(shell go env GOARCH)
+HOSTARCH := $(shell go env GOARCH)
+OUT := out
+BIN := $(OUT)$(if $(filter-out $(HOSTARCH),$(ARCH)),/$(ARCH))
+GOFLAGS_SHIP := -trimpath -buildvcs=false
+LDFLAGS := -s -w -buildid=
+export CGO_ENABLED ?= 0
+
+.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-image bench-links bench-start bench-switch test-tools clean FORCE
+
+all: build
+
+build: $(BIN)/instar $(BIN)/instar-oci $(BIN)/instar-init $(BIN)/instar-agent
+
+$(BIN)/%: FORCE
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build $(GOFLAGS_SHIP) -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+# Everything an image of either architecture is made of.
+both: FORCE
+	@$(MAKE) --no-print-directory build
+	@for a in amd64 arm64; do [ $$a = $(HOSTARCH) ] || $(MAKE) --no-print-directory build ARCH=$$a; done
+
+examples: FORCE
+	@for a in amd64 arm64; do for d in examples/*/cmd/*/; do \
+	  name=$$(basename $$d); ex=$$(dirname $$(dirname $$d)); \
+	  CGO_ENABLED=0 GOARCH=$$a go build $(GOFLAGS_SHIP) -ldflags '$(LDFLAGS)' -o $$ex/bin/$$a/$$name ./$$d; done; done
+
+demo: both examples
+	./scripts/demo
+
+test: both examples test-tools
+	./scripts/test
+
+vet:
+	go vet ./...
+
+staticcheck:
+	go tool staticcheck ./...
+
+bench: bench-build bench-image bench-start bench-switch bench-links
+
+bench-build bench-image bench-start bench-switch: both test-tools
+	./scripts/$@
+
+bench-links:
+	./scripts/bench-links
+
+# Debian packages that only tests and benchmarks need: oracles and peers.
+test-tools:
+	./scripts/test-tools
+
+clean:
+	rm -rf $(OUT)
+
+FORCE:
