@@ -61,7 +61,13 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	return &world{&Runtime{Store: st.Dir(), Data: &volume.Store{Dir: filepath.Join(dir, "data"), Now: time.Now}, State: filepath.Join(dir, "state")}, st}
+	w := &world{&Runtime{Store: st.Dir(), Data: &volume.Store{Dir: filepath.Join(dir, "data"), Now: time.Now}, State: filepath.Join(dir, "state")}, st}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
 }
 
 // container returns a container with the probe at /bin/probe and the default

@@ -35,17 +35,40 @@ func common() []bpf.Rule {
 const unix98Major = 136
 
 // sharedFilter is the filter of containers that own no device. It is loaded
-// once and stays.
+// once and stays until the runtime is closed.
 type sharedFilter struct {
-	once sync.Once
-	f    *bpf.DeviceFilter
-	err  error
+	mu sync.Mutex
+	f  *bpf.DeviceFilter
 }
 
 func (s *sharedFilter) get() (*bpf.DeviceFilter, error) {
-	s.once.Do(func() { s.f, s.err = bpf.NewDeviceFilter(common()) })
-	return s.f, s.err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.f != nil {
+		return s.f, nil
+	}
+	f, err := bpf.NewDeviceFilter(common())
+	if err != nil {
+		return nil, err
+	}
+	s.f = f
+	return f, nil
 }
+
+func (s *sharedFilter) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.f == nil {
+		return nil
+	}
+	f := s.f
+	s.f = nil
+	return f.Close()
+}
+
+// Close gives up what the runtime's containers share. Those that run keep
+// their limits.
+func (r *Runtime) Close() error { return r.filter.close() }
 
 // devices is what a sandbox may do with devices, and the way to its /dev.
 type devices struct {
