@@ -3,7 +3,10 @@
 // of old and new content: readers see the old file, the new one, or none.
 //
 // The order of system calls of each function, when nothing fails, stands in
-// its comment.
+// its comment. The functions of the package work on the kernel's file systems;
+// the methods of FS can have somebody stand between, which is how the power-cut
+// bench (docs/design/crash.md) records what is done, lets a call fail, or
+// leaves one out to see that it is missed.
 package durable
 
 import (
@@ -16,6 +19,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// WriteFile replaces path with data; see FS.WriteFile.
+func WriteFile(path string, mode fs.FileMode, data []byte) error {
+	return FS{}.WriteFile(path, mode, data)
+}
+
+// Create starts a file in dir; see FS.Create.
+func Create(dir string, mode fs.FileMode) (*Pending, error) { return FS{}.Create(dir, mode) }
+
+// Remove deletes the file or empty directory at path; see FS.Remove.
+func Remove(path string) error { return FS{}.Remove(path) }
+
+// Rename moves oldpath to newpath; see FS.Rename.
+func Rename(oldpath, newpath string) error { return FS{}.Rename(oldpath, newpath) }
+
+// MkdirAll makes dir and its missing parents; see FS.MkdirAll.
+func MkdirAll(dir string, mode fs.FileMode) error { return FS{}.MkdirAll(dir, mode) }
+
+// SyncDir makes the names in dir durable; see FS.SyncDir.
+func SyncDir(dir string) error { return FS{}.SyncDir(dir) }
+
+// SyncFS makes everything on dir's file system durable; see FS.SyncFS.
+func SyncFS(dir string) error { return FS{}.SyncFS(dir) }
+
 // tempPattern names files that are being written. A crash may leave one
 // behind; nothing ever reads it.
 const tempPattern = ".durable-*"
@@ -26,8 +52,8 @@ const tempPattern = ".durable-*"
 //
 // openat(temp, O_CREAT|O_EXCL), write, fchmod, fsync, close, rename(temp, path),
 // fsync(directory).
-func WriteFile(path string, mode fs.FileMode, data []byte) error {
-	p, err := Create(filepath.Dir(path), mode)
+func (k FS) WriteFile(path string, mode fs.FileMode, data []byte) error {
+	p, err := k.Create(filepath.Dir(path), mode)
 	if err != nil {
 		return err
 	}
@@ -40,13 +66,13 @@ func WriteFile(path string, mode fs.FileMode, data []byte) error {
 // Pending is a file that has no name yet. Exactly one of Commit and Abort ends
 // it; Abort after Commit does nothing, so it can be deferred.
 type Pending struct {
-	f    *os.File
+	f    *File
 	mode fs.FileMode
 }
 
 // Create starts a file in dir, on whose file system it will be committed.
-func Create(dir string, mode fs.FileMode) (*Pending, error) {
-	f, err := os.CreateTemp(dir, tempPattern)
+func (k FS) Create(dir string, mode fs.FileMode) (*Pending, error) {
+	f, err := k.CreateTemp(dir, tempPattern)
 	if err != nil {
 		return nil, fmt.Errorf("creating a file in %s: %w", dir, err)
 	}
@@ -68,21 +94,22 @@ func (p *Pending) Commit(path string) error {
 	if p.f == nil {
 		return fmt.Errorf("committing %s: the file was committed or aborted before", path)
 	}
+	k := p.f.k
 	err := p.f.Chmod(p.mode)
 	if err == nil {
 		err = p.f.Sync()
 	}
 	err = errors.Join(err, p.f.Close())
 	if err == nil {
-		err = os.Rename(p.f.Name(), path)
+		err = k.Move(p.f.Name(), path)
 	}
 	if err != nil {
-		err = errors.Join(err, os.Remove(p.f.Name()))
+		err = errors.Join(err, k.Unlink(p.f.Name()))
 		p.f = nil
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	p.f = nil
-	return SyncDir(filepath.Dir(path))
+	return k.SyncDir(filepath.Dir(path))
 }
 
 // Abort removes the file.
@@ -92,7 +119,7 @@ func (p *Pending) Abort() error {
 	if p.f == nil {
 		return nil
 	}
-	err := errors.Join(p.f.Close(), os.Remove(p.f.Name()))
+	err := errors.Join(p.f.Close(), p.f.k.Unlink(p.f.Name()))
 	p.f = nil
 	return err
 }
@@ -101,11 +128,11 @@ func (p *Pending) Abort() error {
 // there is no error.
 //
 // unlink(path), fsync(directory).
-func Remove(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (k FS) Remove(path string) error {
+	if err := k.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return k.SyncDir(filepath.Dir(path))
 }
 
 // Rename moves oldpath to newpath on one file system, durably. The content of
@@ -113,22 +140,22 @@ func Remove(path string) error {
 //
 // rename(oldpath, newpath), fsync(directory of newpath), fsync(directory of
 // oldpath, when it is another).
-func Rename(oldpath, newpath string) error {
-	if err := os.Rename(oldpath, newpath); err != nil {
+func (k FS) Rename(oldpath, newpath string) error {
+	if err := k.Move(oldpath, newpath); err != nil {
 		return err
 	}
 	to, from := filepath.Dir(newpath), filepath.Dir(oldpath)
-	if err := SyncDir(to); err != nil || to == from {
+	if err := k.SyncDir(to); err != nil || to == from {
 		return err
 	}
-	return SyncDir(from)
+	return k.SyncDir(from)
 }
 
 // MkdirAll makes dir and its missing parents, each durably. The mode is exact
 // for what it makes and untouched for what is there.
 //
 // For each missing directory from the top: mkdir, chmod, fsync(parent).
-func MkdirAll(dir string, mode fs.FileMode) error {
+func (k FS) MkdirAll(dir string, mode fs.FileMode) error {
 	switch info, err := os.Stat(dir); {
 	case err == nil && info.IsDir():
 		return nil
@@ -138,34 +165,26 @@ func MkdirAll(dir string, mode fs.FileMode) error {
 		return err
 	}
 	parent := filepath.Dir(dir)
-	if err := MkdirAll(parent, mode); err != nil {
+	if err := k.MkdirAll(parent, mode); err != nil {
 		return err
 	}
-	err := os.Mkdir(dir, mode)
+	err := k.Mkdir(dir, mode)
 	if errors.Is(err, fs.ErrExist) {
-		return MkdirAll(dir, mode) // somebody was faster
-	}
-	if err == nil {
-		err = os.Chmod(dir, mode)
+		return k.MkdirAll(dir, mode) // somebody was faster
 	}
 	if err != nil {
 		return err
 	}
-	return SyncDir(parent)
+	return k.SyncDir(parent)
 }
 
 // SyncDir makes the names in dir durable.
 //
 // open(dir), fsync, close.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing directory %s: %w", dir, errors.Join(err, d.Close()))
-	}
-	return d.Close()
+func (k FS) SyncDir(dir string) error {
+	return k.call(Call{Op: SyncDirOp, Path: dir}, func() error {
+		return withDir(dir, "directory", func(d *os.File) error { return d.Sync() })
+	})
 }
 
 // SyncFS makes everything on dir's file system durable: content and names, of
@@ -175,13 +194,19 @@ func SyncDir(dir string) error {
 // nobody saw it yet (since 5.8).
 //
 // open(dir), syncfs, close.
-func SyncFS(dir string) error {
+func (k FS) SyncFS(dir string) error {
+	return k.call(Call{Op: SyncFSOp, Path: dir}, func() error {
+		return withDir(dir, "the file system of", func(d *os.File) error { return unix.Syncfs(int(d.Fd())) })
+	})
+}
+
+func withDir(dir, what string, sync func(*os.File) error) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("syncing the file system of %s: %w", dir, errors.Join(err, d.Close()))
+	if err := sync(d); err != nil {
+		return fmt.Errorf("syncing %s %s: %w", what, dir, errors.Join(err, d.Close()))
 	}
 	return d.Close()
 }

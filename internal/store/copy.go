@@ -103,7 +103,7 @@ func (s *Store) take(src *Store, k Kind, d digest.Digest) (int64, error) {
 		err = s.staging.add(f.Name(), key, s.pathOf(k, d))
 	}
 	if err != nil {
-		return n, errors.Join(err, os.Remove(f.Name()))
+		return n, errors.Join(err, s.fs.Unlink(f.Name()))
 	}
 	if k == ObjectKind {
 		s.learn(d, n)

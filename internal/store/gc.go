@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/instar-os/instar/internal/digest"
-	"github.com/instar-os/instar/internal/durable"
 	"github.com/instar-os/instar/internal/system"
 )
 
@@ -144,11 +143,11 @@ func (s *Store) collect(ctx context.Context, p *GCPlan) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := os.Remove(step.path(o.Digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := s.fs.Unlink(step.path(o.Digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
-		if err := durable.SyncDir(filepath.Join(s.dir, step.dir)); err != nil {
+		if err := s.fs.SyncDir(filepath.Join(s.dir, step.dir)); err != nil {
 			return err
 		}
 	}

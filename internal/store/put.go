@@ -97,14 +97,14 @@ func (s *Store) putStream(r io.Reader) (digest.Digest, int64, error) {
 		err = f.Chmod(objectMode)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return digest.Digest{}, n, errors.Join(err, os.Remove(f.Name()))
+		return digest.Digest{}, n, errors.Join(err, s.fs.Unlink(f.Name()))
 	}
 	d := h.Sum()
 	if s.has(d, n) {
-		return d, n, os.Remove(f.Name())
+		return d, n, s.fs.Unlink(f.Name())
 	}
 	if err := s.staging.add(f.Name(), d.String(), s.ObjectPath(d)); err != nil {
-		return d, n, errors.Join(err, os.Remove(f.Name()))
+		return d, n, errors.Join(err, s.fs.Unlink(f.Name()))
 	}
 	s.learn(d, n)
 	return d, n, nil
@@ -127,7 +127,7 @@ func (s *Store) stage(key, final string, mode os.FileMode, b []byte) error {
 		err = s.staging.add(f.Name(), key, final)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(err, s.fs.Unlink(f.Name()))
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ type staging struct {
 	tmp   string // the directory of all staging areas
 	dir   string
 	owner *os.File
-	sync  func(dir string) error // durable.SyncFS, but for tests
+	fs    durable.FS
+	sync  func(dir string) error // fs.SyncFS, but for tests
 
 	mu      sync.Mutex
 	pending map[string]string // path in the staging area -> final path
@@ -29,13 +30,13 @@ type staging struct {
 // are made and removed under the lock on tmp/lock only: without it, one process
 // could remove the area that another has made and not locked yet, or trip over
 // one that is half removed.
-func newStaging(tmp string) (*staging, error) {
+func newStaging(k durable.FS, tmp string) (*staging, error) {
 	gate, err := flock(filepath.Join(tmp, lockFile), unix.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
 	defer gate.Close()
-	if err := removeDead(tmp); err != nil {
+	if err := removeDead(k, tmp); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp(tmp, "stage-")
@@ -44,13 +45,13 @@ func newStaging(tmp string) (*staging, error) {
 	}
 	owner, err := flock(filepath.Join(dir, "owner"), unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(err, k.RemoveAll(dir))
 	}
-	return &staging{tmp: tmp, dir: dir, owner: owner, sync: durable.SyncFS, pending: map[string]string{}}, nil
+	return &staging{tmp: tmp, dir: dir, owner: owner, fs: k, sync: k.SyncFS, pending: map[string]string{}}, nil
 }
 
 // removeDead removes the staging areas that nobody holds.
-func removeDead(tmp string) error {
+func removeDead(k durable.FS, tmp string) error {
 	areas, err := filepath.Glob(filepath.Join(tmp, "stage-*"))
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func removeDead(tmp string) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(os.RemoveAll(dir), f.Close()); err != nil {
+		if err := errors.Join(k.RemoveAll(dir), f.Close()); err != nil {
 			return err
 		}
 	}
@@ -75,11 +76,11 @@ func (g *staging) close() error {
 	if err != nil {
 		return errors.Join(err, g.owner.Close())
 	}
-	return errors.Join(os.RemoveAll(g.dir), g.owner.Close(), gate.Close())
+	return errors.Join(g.fs.RemoveAll(g.dir), g.owner.Close(), gate.Close())
 }
 
 // create starts a file in the staging area.
-func (g *staging) create() (*os.File, error) { return os.CreateTemp(g.dir, "new-") }
+func (g *staging) create() (*durable.File, error) { return g.fs.CreateTemp(g.dir, "new-") }
 
 // add takes a finished file of the area, to be renamed to final at the next
 // commit. Of two files for one name the first stays.
@@ -88,9 +89,9 @@ func (g *staging) add(file, key, final string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, ok := g.pending[staged]; ok {
-		return os.Remove(file)
+		return g.fs.Unlink(file)
 	}
-	if err := os.Rename(file, staged); err != nil {
+	if err := g.fs.Move(file, staged); err != nil {
 		return err
 	}
 	g.pending[staged] = final
@@ -149,10 +150,10 @@ func (g *staging) settle() error {
 // objects as they are needed.
 func (g *staging) rename() error {
 	for staged, final := range g.pending {
-		err := os.Rename(staged, final)
+		err := g.fs.Move(staged, final)
 		if errors.Is(err, os.ErrNotExist) {
-			if err = os.Mkdir(filepath.Dir(final), 0o755); err == nil || errors.Is(err, os.ErrExist) {
-				err = os.Rename(staged, final)
+			if err = g.fs.Mkdir(filepath.Dir(final), 0o755); err == nil || errors.Is(err, os.ErrExist) {
+				err = g.fs.Move(staged, final)
 			}
 		}
 		if err != nil {

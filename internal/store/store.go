@@ -44,6 +44,9 @@ type Options struct {
 	// anything; the directory must exist. Such a Store does not keep a
 	// concurrent ExecuteGC from deleting what it reads.
 	ReadOnly bool
+
+	// FS is what makes changes last; the zero value is the kernel's.
+	FS durable.FS
 }
 
 // Store is an open store. It is safe for concurrent use, and several processes
@@ -51,6 +54,7 @@ type Options struct {
 type Store struct {
 	dir      string
 	readOnly bool
+	fs       durable.FS
 	lock     *os.File // flock: shared while open, exclusive while deleting
 	staging  *staging // nil when read-only
 
@@ -63,7 +67,7 @@ type Store struct {
 // another process deletes garbage, and removes what crashed processes left in
 // the staging area.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{dir: dir, readOnly: o.ReadOnly, known: map[digest.Digest]int64{}, small: map[digest.Digest][]byte{}}
+	s := &Store{dir: dir, readOnly: o.ReadOnly, fs: o.FS, known: map[digest.Digest]int64{}, small: map[digest.Digest][]byte{}}
 	if o.ReadOnly {
 		if _, err := os.Stat(filepath.Join(dir, objectsDir)); err != nil {
 			return nil, fmt.Errorf("opening store %s: %w", dir, err)
@@ -78,7 +82,7 @@ func Open(dir string, o Options) (*Store, error) {
 
 func (s *Store) create() error {
 	for _, d := range []string{objectsDir, imagesDir, systemsDir, rootsDir, tmpDir} {
-		if err := durable.MkdirAll(filepath.Join(s.dir, d), 0o755); err != nil {
+		if err := s.fs.MkdirAll(filepath.Join(s.dir, d), 0o755); err != nil {
 			return err
 		}
 	}
@@ -86,7 +90,7 @@ func (s *Store) create() error {
 	if s.lock, err = flock(filepath.Join(s.dir, lockFile), unix.LOCK_SH); err != nil {
 		return err
 	}
-	if s.staging, err = newStaging(filepath.Join(s.dir, tmpDir)); err != nil {
+	if s.staging, err = newStaging(s.fs, filepath.Join(s.dir, tmpDir)); err != nil {
 		return errors.Join(err, s.lock.Close())
 	}
 	return nil

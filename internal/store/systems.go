@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/instar-os/instar/internal/digest"
-	"github.com/instar-os/instar/internal/durable"
 	"github.com/instar-os/instar/internal/system"
 )
 
@@ -38,7 +37,7 @@ func (s *Store) PutSystem(m *system.Manifest) (digest.Digest, error) {
 		}
 	}
 	d := digest.Of(b)
-	if err := durable.WriteFile(s.SystemPath(d), 0o444, b); err != nil {
+	if err := s.fs.WriteFile(s.SystemPath(d), 0o444, b); err != nil {
 		return d, fmt.Errorf("putting system %s: %w", d.Short(), err)
 	}
 	return d, nil
@@ -105,10 +104,10 @@ func (s *Store) SetRoot(name string, d digest.Digest) error {
 	if _, err := s.System(d); err != nil {
 		return fmt.Errorf("setting root %s: %w", name, err)
 	}
-	if err := durable.SyncDir(filepath.Join(s.dir, systemsDir)); err != nil {
+	if err := s.fs.SyncDir(filepath.Join(s.dir, systemsDir)); err != nil {
 		return fmt.Errorf("setting root %s: %w", name, err)
 	}
-	if err := durable.WriteFile(path, 0o644, []byte(d.String()+"\n")); err != nil {
+	if err := s.fs.WriteFile(path, 0o644, []byte(d.String()+"\n")); err != nil {
 		return fmt.Errorf("setting root %s: %w", name, err)
 	}
 	return nil
@@ -120,7 +119,7 @@ func (s *Store) DeleteRoot(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := durable.Remove(path); err != nil {
+	if err := s.fs.Remove(path); err != nil {
 		return fmt.Errorf("deleting root %s: %w", name, err)
 	}
 	return nil

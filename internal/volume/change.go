@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/instar-os/instar/internal/durable"
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/system"
 	"golang.org/x/sys/unix"
@@ -130,13 +129,13 @@ func (s *Store) copy(p place, r *record, from, to int, project uint32) (int64, e
 		return 0, fmt.Errorf("%d bytes are needed and %d are free", bytes+roomLeft, free)
 	}
 	dir := p.generation(to)
-	if err := os.RemoveAll(dir); err != nil {
+	if err := s.FS.RemoveAll(dir); err != nil {
 		return 0, err
 	}
 	if err := copyTree(p.generation(from), dir, project); err != nil {
 		return 0, err
 	}
-	return bytes, durable.SyncFS(p.dir)
+	return bytes, s.FS.SyncFS(p.dir)
 }
 
 // roomLeft is what a copy leaves free for everything else, in bytes.
@@ -167,13 +166,13 @@ func (s *Store) Import(n Name, version int, archive io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if err := os.RemoveAll(p.generation(to)); err != nil {
+		if err := s.FS.RemoveAll(p.generation(to)); err != nil {
 			return err
 		}
 		if err := unpack(archive, p.generation(r.Current), p.generation(to), r.Size, project); err != nil {
 			return err
 		}
-		if err := durable.SyncFS(p.dir); err != nil {
+		if err := s.FS.SyncFS(p.dir); err != nil {
 			return err
 		}
 		return s.advance(p, r, to, project, version, BeforeImport)

@@ -85,7 +85,10 @@ func parseRecord(b []byte) (*record, error) {
 }
 
 // place is where a volume lies.
-type place struct{ dir string }
+type place struct {
+	dir string
+	fs  durable.FS
+}
 
 func (p place) record() string {
 	return filepath.Join(filepath.Dir(p.dir), "."+filepath.Base(p.dir)+".json")
@@ -125,7 +128,7 @@ func (p place) write(r *record) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(p.record(), 0o644, append(b, '\n'))
+	return p.fs.WriteFile(p.record(), 0o644, append(b, '\n'))
 }
 
 // sweep removes generations that the record does not name: what a cut has left,
@@ -142,7 +145,7 @@ func (p place) sweep(r *record) error {
 	var errs []error
 	for _, e := range entries {
 		if !named[e.Name()] {
-			errs = append(errs, os.RemoveAll(filepath.Join(p.dir, e.Name())))
+			errs = append(errs, p.fs.RemoveAll(filepath.Join(p.dir, e.Name())))
 		}
 	}
 	return errors.Join(append(errs, err)...)

@@ -31,6 +31,7 @@ type Store struct {
 	Dir   string
 	Quota bool             // Dir's file system enforces project quotas
 	Now   func() time.Time // the clock, for the times of snapshots
+	FS    durable.FS       // what makes changes last; the zero value is the kernel's
 
 	mu       sync.Mutex
 	volumes  map[string]*state
@@ -65,7 +66,7 @@ type Name struct {
 func (n Name) String() string { return n.Configuration + "/" + n.Container + ":" + n.Path }
 
 func (s *Store) place(n Name) place {
-	return place{filepath.Join(s.Dir, n.Configuration, n.Container, slug(n.Path))}
+	return place{filepath.Join(s.Dir, n.Configuration, n.Container, slug(n.Path)), s.FS}
 }
 
 func (s *Store) state(n Name) *state {
@@ -142,14 +143,14 @@ func (s *Store) open(n Name, d system.Data) (*Handle, error) {
 
 // create makes the first generation.
 func (s *Store) create(p place, r *record, d system.Data) error {
-	if err := durable.MkdirAll(p.dir, 0o755); err != nil {
+	if err := s.FS.MkdirAll(p.dir, 0o755); err != nil {
 		return err
 	}
 	dir := p.generation(1)
-	if err := os.RemoveAll(dir); err != nil { // cut before the record was written
+	if err := s.FS.RemoveAll(dir); err != nil { // cut before the record was written
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := s.FS.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	if err := os.Chown(dir, int(d.UID), int(d.GID)); err != nil {
@@ -158,10 +159,10 @@ func (s *Store) create(p place, r *record, d system.Data) error {
 	if err := os.Chmod(dir, fileMode(d.Mode)); err != nil {
 		return err
 	}
-	if err := durable.SyncDir(dir); err != nil {
+	if err := s.FS.SyncDir(dir); err != nil {
 		return err
 	}
-	if err := durable.SyncDir(p.dir); err != nil {
+	if err := s.FS.SyncDir(p.dir); err != nil {
 		return err
 	}
 	r.Version, r.Current, r.Last = d.Version, 1, 1
@@ -227,7 +228,7 @@ func (s *Store) each(f func(Name, place, *record) error) error {
 	for _, file := range records {
 		base := filepath.Base(file)
 		dir := filepath.Dir(file)
-		p := place{filepath.Join(dir, base[1:len(base)-len(".json")])}
+		p := place{filepath.Join(dir, base[1:len(base)-len(".json")]), s.FS}
 		r, err := p.read()
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
