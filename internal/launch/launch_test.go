@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/instar-os/instar/internal/system"
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata")
@@ -138,18 +139,19 @@ func TestEncodeDecodeLaunch(t *testing.T) {
 
 func TestCheckRefuses(t *testing.T) {
 	for name, breakIt := range map[string]func(*Program){
-		"unknown architecture":    func(p *Program) { p.Arch = "mips" },
-		"unknown call":            func(p *Program) { p.Ops[0].Call = Call(len(calls)) },
-		"result":                  func(p *Program) { p.Ops[0].Out = p.Slots },
-		"argument 0 points":       func(p *Program) { p.Ops[0].Args[0] = Arg{Pool, uint64(len(p.Pool))} },
-		"argument 4 is no string": func(p *Program) { p.Pool = append(p.Pool, 'x'); p.Ops[0].Args[4] = Arg{Text, uint64(len(p.Pool) - 1)} },
-		"argument 5 is slot":      func(p *Program) { p.Ops[0].Args[5] = Arg{Slot, uint64(p.Slots)} },
-		"unknown kind":            func(p *Program) { p.Ops[0].Args[1].Kind = Text + 1 },
-		"no error number":         func(p *Program) { p.Ops[0].Tolerate = 4096 },
-		"relocation":              func(p *Program) { p.Relocs[0].At = uint32(len(p.Pool)) &^ 7 },
-		"slots":                   func(p *Program) { p.Slots = 3 },
-		"label":                   func(p *Program) { p.Ops[0].Label = strings.Repeat("x", MaxLabel+1) },
-		"operations":              func(p *Program) { p.Ops = make([]Op, MaxOps+1) },
+		"unknown architecture":        func(p *Program) { p.Arch = "mips" },
+		"unknown call":                func(p *Program) { p.Ops[0].Call = Call(len(calls)) },
+		"result":                      func(p *Program) { p.Ops[0].Out = p.Slots },
+		"argument 0 points":           func(p *Program) { p.Ops[0].Args[0] = Arg{Pool, uint64(len(p.Pool))} },
+		"argument 4 is no string":     func(p *Program) { p.Pool = append(p.Pool, 'x'); p.Ops[0].Args[4] = Arg{Text, uint64(len(p.Pool) - 1)} },
+		"argument 5 is slot":          func(p *Program) { p.Ops[0].Args[5] = Arg{Slot, uint64(p.Slots)} },
+		"unknown kind":                func(p *Program) { p.Ops[0].Args[1].Kind = Text + 1 },
+		"no error number":             func(p *Program) { p.Ops[0].Tolerate = 4096 },
+		"relocation":                  func(p *Program) { p.Relocs[0].At = uint32(len(p.Pool)) &^ 7 },
+		"slots":                       func(p *Program) { p.Slots = 3 },
+		"of the table that it shares": func(p *Program) { p.Clone |= unix.CLONE_FILES; p.Ops[0].Call = Close },
+		"label":                       func(p *Program) { p.Ops[0].Label = strings.Repeat("x", MaxLabel+1) },
+		"operations":                  func(p *Program) { p.Ops = make([]Op, MaxOps+1) },
 	} {
 		p := compile(t, broker()).Start
 		if err := p.Check(); err != nil {

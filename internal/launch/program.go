@@ -16,8 +16,11 @@ package launch
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of a Program. Decode refuses what exceeds them, Compile what would.
@@ -142,7 +145,10 @@ func (p *Program) Explain(op int, errno syscall.Errno) error {
 }
 
 // Check reports what an executor could not run: unknown calls and
-// architectures, references out of the pool or the slots.
+// architectures, references out of the pool or the slots. A program that shares
+// its parent's table of descriptors leaves them to the parent, which closes what
+// it finds in slots: a number that the program had closed could be anybody's by
+// then.
 func (p *Program) Check() error {
 	if _, ok := archs[p.Arch]; !ok {
 		return fmt.Errorf("launch program for unknown architecture %q", p.Arch)
@@ -182,6 +188,9 @@ func (p *Program) checkOp(o *Op, lastNUL int) error {
 	}
 	if o.Tolerate >= 4096 {
 		return fmt.Errorf("tolerates %d, which is no error number", o.Tolerate)
+	}
+	if o.Call == Close && p.Clone&unix.CLONE_FILES != 0 {
+		return errors.New("closes a descriptor of the table that it shares")
 	}
 	if len(o.Label) > MaxLabel {
 		return fmt.Errorf("a label of %d bytes, more than %d", len(o.Label), MaxLabel)

@@ -11,13 +11,13 @@ import (
 )
 
 // sysctls sets kernel parameters of the namespaces that the process is in: what
-// /proc/sys shows of them depends on who looks.
+// /proc/sys shows of them depends on who looks. Who runs the program closes the
+// files: see Program.Check.
 func (b *builder) sysctls(set map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		file := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
 		fd := b.slot(b.do("opening "+file, Openat, imm(atCWD), b.str(file), imm(unix.O_WRONLY|unix.O_CLOEXEC)))
 		b.do(fmt.Sprintf("setting %s to %s", name, set[name]), Write, fd, b.str(set[name]), imm(len(set[name])))
-		b.do("closing "+file, Close, fd)
 	}
 }
 

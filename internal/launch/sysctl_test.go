@@ -38,7 +38,7 @@ func TestSysctls(t *testing.T) {
 	for _, o := range b.p.Ops {
 		labels = append(labels, o.Label)
 	}
-	if got := strings.Join(labels, ", "); got != "opening /proc/sys/net/a, setting net.a to 3, closing /proc/sys/net/a, opening /proc/sys/net/b, setting net.b to 12, closing /proc/sys/net/b" {
+	if got := strings.Join(labels, ", "); got != "opening /proc/sys/net/a, setting net.a to 3, opening /proc/sys/net/b, setting net.b to 12" {
 		t.Error(got)
 	}
 }
