@@ -54,6 +54,7 @@ func newWorld(dir string) (*world, error) {
 }
 
 func (w *world) close() {
+	w.runtime.Close()
 	os.Remove(w.cgroup)
 	w.store.Close()
 }

@@ -191,7 +191,7 @@ func (m *machine) start() error {
 	m.later("stop the containers", func() error {
 		cancel()
 		m.supervisor.Shutdown()
-		return nil
+		return m.runtime.Close()
 	})
 	return nil
 }
