@@ -24,6 +24,10 @@ type Options struct {
 	Persist  bool
 	DiskSize int64 // bytes the disk is grown to; 0 leaves it
 
+	// DiskSocket is a Unix socket that serves the disk instead, over the
+	// network block device protocol. What the machine writes goes there.
+	DiskSocket string
+
 	Kernel *Kernel // start this kernel without firmware
 
 	// Extra are kernel arguments that systemd's stub adds to the booted
@@ -91,7 +95,7 @@ func (o *Options) check() error {
 	if _, ok := machines[o.Arch]; !ok {
 		return fmt.Errorf("virtual machines of architecture %q are not supported", o.Arch)
 	}
-	if o.Disk == "" && o.Kernel == nil {
+	if o.Disk == "" && o.DiskSocket == "" && o.Kernel == nil {
 		return errors.New("virtual machine: neither disk nor kernel is given")
 	}
 	files := []string{o.Disk}
@@ -185,6 +189,14 @@ func (k *Kernel) args() []string {
 const qcow2Magic = "QFI\xfb"
 
 func (o *Options) disk() ([]string, error) {
+	device := "virtio-blk-pci,drive=disk"
+	if o.Kernel == nil {
+		device += ",bootindex=0"
+	}
+	if o.DiskSocket != "" {
+		return []string{"-drive", "if=none,id=disk,format=raw,cache=writeback,discard=unmap,file.driver=nbd,file.server.type=unix,file.server.path=" +
+			comma(o.DiskSocket), "-device", device}, nil
+	}
 	if o.Disk == "" {
 		return nil, nil
 	}
@@ -203,10 +215,6 @@ func (o *Options) disk() ([]string, error) {
 	mode := ",snapshot=on,cache=unsafe"
 	if o.Persist {
 		mode = ",cache=writeback"
-	}
-	device := "virtio-blk-pci,drive=disk"
-	if o.Kernel == nil {
-		device += ",bootindex=0"
 	}
 	return []string{"-drive", "if=none,id=disk,format=" + format + mode + ",discard=unmap,file=" + comma(o.Disk),
 		"-device", device}, nil
