@@ -16,6 +16,9 @@ type GUID [16]byte
 var (
 	TypeESP   = mustGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 	TypeLinux = mustGUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
+
+	// TypeRecord is instar's own: of the partition that package record describes.
+	TypeRecord = mustGUID("6f95e5a5-19b1-4bd0-9a6f-0d7b1c2e8a43")
 )
 
 func mustGUID(s string) GUID {

@@ -1,6 +1,6 @@
 // Package image makes disks of systems: boot slots (FAT with systemd-boot and
-// one unified kernel image), the store as an ext4 partition, and the partition
-// table around them. Nothing here needs root, a loop device or a mount, and the
+// one unified kernel image), the record, the store as an ext4 partition, and the
+// partition table around them. Nothing here needs root, a loop device or a mount, and the
 // same system gives the same bytes on every machine.
 package image
 
@@ -15,6 +15,7 @@ import (
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/durable"
+	"github.com/instar-os/instar/internal/record"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 )
@@ -94,7 +95,7 @@ func newPlan(s *store.Store, sys digest.Digest, o Options) (*Plan, error) {
 func (p *Plan) seed() []byte { return p.System[:] }
 
 func (p *Plan) partition(size, storeSize int64) error {
-	sizes := []int64{storeSize}
+	sizes := []int64{storeSize, record.Size}
 	for range p.Manifest.Boot.Slots {
 		sizes = append(sizes, p.Manifest.Boot.SlotSize)
 	}
@@ -109,6 +110,9 @@ func (p *Plan) partition(size, storeSize int64) error {
 		if err := p.add(slotName+string(rune('a'+i)), disk.TypeESP, p.Manifest.Boot.SlotSize); err != nil {
 			return err
 		}
+	}
+	if err := p.add(record.Partition, disk.TypeRecord, record.Size); err != nil {
+		return err
 	}
 	return p.add(StoreName, disk.TypeLinux, storeSize)
 }
@@ -178,13 +182,28 @@ func (p *Plan) writeDisk(ctx context.Context, tool Tool, f *os.File) error {
 	return p.Table.Write(w)
 }
 
-// writeParts writes the slots through w, and the store's file system into f,
+// writeRecord writes the first record: the system is good. On a disk that held
+// another one, what the old record left in the second copy is wiped.
+func (p *Plan) writeRecord(w io.WriterAt) error {
+	part, _ := p.Table.Find(record.Partition)
+	first, err := record.Encode(record.Record{Current: p.System}, 1)
+	if err != nil {
+		return err
+	}
+	_, err = w.WriteAt(append(first, make([]byte, record.Size-len(first))...), part.Offset())
+	return err
+}
+
+// writeParts writes the slots and the record through w, and the store's file system into f,
 // which is the same disk.
 func (p *Plan) writeParts(ctx context.Context, tool Tool, w io.WriterAt, f *os.File) error {
 	for i := range p.Manifest.Boot.Slots {
 		if err := p.writeSlot(w, i); err != nil {
 			return err
 		}
+	}
+	if err := p.writeRecord(w); err != nil {
+		return err
 	}
 	part, _ := p.Table.Find(StoreName)
 	return p.writeStore(ctx, tool, f, part)

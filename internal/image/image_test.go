@@ -16,6 +16,7 @@ import (
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/pe"
+	"github.com/instar-os/instar/internal/record"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/tree"
@@ -254,13 +255,28 @@ func TestRaw(t *testing.T) {
 		t.Errorf("%d bytes, mode %v, %d allocated", info.Size(), info.Mode(), disk.Allocated(info))
 	}
 	g, err := disk.ReadGPT(f, 300<<20)
-	if err != nil || g.Recovered || len(g.Partitions) != 3 {
+	if err != nil || g.Recovered || len(g.Partitions) != 4 {
 		t.Fatalf("partitions %+v: %v", g, err)
 	}
 	checkSlots(t, f, g, p)
-	part, _ := g.Find(StoreName)
+	part, _ := g.Find(record.Partition)
+	book, err := record.Open(section{f, part.Offset()}, part.Size())
+	if err != nil || book.Damaged != nil || book.Record().Current != p.System || part.Type != disk.TypeRecord {
+		t.Errorf("the record: %+v, %v", book, err)
+	}
+	part, _ = g.Find(StoreName)
 	checkStore(t, tool, extract(t, f, part), w)
 }
+
+// section is a part of a disk.
+type section struct {
+	f  *os.File
+	at int64
+}
+
+func (s section) ReadAt(p []byte, off int64) (int, error)  { return s.f.ReadAt(p, s.at+off) }
+func (s section) WriteAt(p []byte, off int64) (int, error) { return s.f.WriteAt(p, s.at+off) }
+func (s section) Sync() error                              { return s.f.Sync() }
 
 func checkSlots(t *testing.T, f *os.File, g *disk.GPT, p *Plan) {
 	t.Helper()

@@ -69,7 +69,7 @@ func TestInstall(t *testing.T) {
 			}
 			defer f.Close()
 			g, err := disk.ReadGPT(f, size)
-			if err != nil || g.Recovered || len(g.Partitions) != 3 {
+			if err != nil || g.Recovered || len(g.Partitions) != 4 {
 				t.Fatalf("partitions %+v: %v", g, err)
 			}
 			checkSlots(t, f, g, p)

@@ -28,6 +28,7 @@ var pages = []struct {
 	{"docs/format/manifest.md", "internal/system", "json"},
 	{"docs/format/lock.md", "internal/lock", "yaml"},
 	{"docs/format/control.md", "internal/wire", "json"},
+	{"docs/format/record.md", "internal/record", "json"},
 }
 
 const begin, end = "<!-- generated from the types -->\n", "<!-- end of the generated part -->\n"
