@@ -188,16 +188,15 @@ const maxBoots = 40
 // run does an update and boots until the device is at rest.
 func (d *device) run() (*rest, error) {
 	d.record = record.Record{Current: good, Previous: older}
-	err := d.receive()
-	for err == nil || errors.Is(err, errCut) {
-		for range maxBoots {
-			if r := d.boot(); r != nil {
-				return r, nil
-			}
-		}
-		return nil, fmt.Errorf("not at rest after %d boots", maxBoots)
+	if err := d.receive(); err != nil && !errors.Is(err, errCut) {
+		return nil, err
 	}
-	return nil, err
+	for range maxBoots {
+		if r := d.boot(); r != nil {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("not at rest after %d boots", maxBoots)
 }
 
 // check says what must hold wherever a history was cut.
