@@ -219,7 +219,7 @@ func (s *Store) missingOf(d digest.Digest, objects map[digest.Digest]int64, imag
 func (s *Store) strange() ([]string, error) {
 	out := []string{}
 	top := map[string]bool{objectsDir: true, imagesDir: true, systemsDir: true, rootsDir: true,
-		tmpDir: true, lockFile: true, "lost+found": true}
+		tmpDir: true, incomingDir: true, lockFile: true, "lost+found": true}
 	err := filepath.WalkDir(s.dir, func(p string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -234,7 +234,7 @@ func (s *Store) strange() ([]string, error) {
 		parts := strings.Split(rel, string(filepath.Separator))
 		ok := top[parts[0]]
 		switch {
-		case rel == tmpDir || rel == rootsDir || rel == "lost+found":
+		case rel == tmpDir || rel == incomingDir || rel == rootsDir || rel == "lost+found":
 			return filepath.SkipDir
 		case parts[0] == objectsDir && len(parts) == 2:
 			ok = e.IsDir() && len(parts[1]) == 2

@@ -1,0 +1,212 @@
+package delta
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/instar-os/instar/internal/digest"
+)
+
+// encode appends the head. Numbers are unsigned varints (as encoding/binary's),
+// strings have their length in front, digests are 32 bytes.
+func (h *Head) encode(b []byte) []byte {
+	b = appendString(b, h.Machine)
+	b = appendString(b, h.Arch)
+	b = binary.AppendUvarint(b, uint64(h.Epoch))
+	b = append(b, h.Target[:]...)
+	b = binary.AppendUvarint(b, uint64(len(h.Bases)))
+	for _, d := range h.Bases {
+		b = append(b, d[:]...)
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.Entries)))
+	for _, e := range h.Entries {
+		flags := byte(e.Kind)
+		if !e.Base.IsZero() {
+			flags |= withBase
+		}
+		b = append(append(b, flags), e.Digest[:]...)
+		b = binary.AppendUvarint(b, uint64(e.Size))
+		if !e.Base.IsZero() {
+			b = append(b, e.Base[:]...)
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.Streams)))
+	for _, s := range h.Streams {
+		b = append(b, byte(s.Form), byte(s.Method), byte(s.Coding))
+		b = binary.AppendUvarint(b, uint64(s.Count))
+		b = binary.AppendUvarint(b, uint64(s.Raw))
+		b = binary.AppendUvarint(b, uint64(s.Stored))
+	}
+	return b
+}
+
+// withBase marks an entry with a base.
+const withBase = 0x80
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// parseHead reads a head of a body of that size.
+func parseHead(b []byte, body int64) (*Head, error) {
+	p := &parser{b: b}
+	h := &Head{Machine: p.text(64), Arch: p.text(16), Epoch: p.number(math.MaxInt64), Target: p.digest()}
+	for range p.number(MaxBases) {
+		h.Bases = append(h.Bases, p.digest())
+	}
+	for range p.number(MaxEntries) {
+		h.Entries = append(h.Entries, p.entry())
+		if p.err != nil {
+			break
+		}
+	}
+	for range p.number(MaxStreams) {
+		h.Streams = append(h.Streams, p.stream())
+		if p.err != nil {
+			break
+		}
+	}
+	if p.err == nil && len(p.b) > 0 {
+		p.err = fmt.Errorf("%d bytes behind its end", len(p.b))
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return h, h.check(body)
+}
+
+// parser takes values from b until the first error.
+type parser struct {
+	b   []byte
+	err error
+}
+
+var errCut = errors.New("it is cut off")
+
+func (p *parser) number(limit int64) int64 {
+	v, n := binary.Uvarint(p.b)
+	if p.err != nil {
+		return 0
+	}
+	if n <= 0 {
+		p.err = errCut
+		return 0
+	}
+	p.b = p.b[n:]
+	if v > uint64(limit) {
+		p.err = fmt.Errorf("%d where at most %d may stand", v, limit)
+		return 0
+	}
+	return int64(v)
+}
+
+func (p *parser) take(n int) []byte {
+	if p.err != nil || n > len(p.b) {
+		if p.err == nil {
+			p.err = errCut
+		}
+		return make([]byte, n)
+	}
+	b := p.b[:n]
+	p.b = p.b[n:]
+	return b
+}
+
+func (p *parser) text(limit int64) string {
+	b := p.take(int(p.number(limit)))
+	for _, c := range b {
+		if p.err == nil && (c <= ' ' || c > '~') {
+			p.err = fmt.Errorf("a name has the byte %#x", c)
+		}
+	}
+	return string(b)
+}
+
+func (p *parser) digest() digest.Digest {
+	d := digest.Digest(p.take(digest.Size))
+	if p.err == nil && d.IsZero() {
+		p.err = errors.New("a digest is zero")
+	}
+	return d
+}
+
+func (p *parser) entry() Entry {
+	flags := p.take(1)[0]
+	e := Entry{Kind: Kind(flags &^ withBase), Digest: p.digest(), Size: p.number(MaxContent)}
+	if flags&withBase != 0 {
+		e.Base = p.digest()
+	}
+	if p.err == nil && (e.Kind < Object || e.Kind >= lastKind) {
+		p.err = fmt.Errorf("a content of kind %d", e.Kind)
+	}
+	return e
+}
+
+func (p *parser) stream() Stream {
+	b := p.take(3)
+	s := Stream{Form: Form(b[0]), Method: Method(b[1]), Coding: Coding(b[2]), Count: int(p.number(MaxEntries))}
+	s.Raw, s.Stored = p.number(MaxBody), p.number(MaxBody)
+	return s
+}
+
+// check places the streams and finds what cannot be.
+func (h *Head) check(body int64) error {
+	entry, offset := 0, int64(0)
+	for i := range h.Streams {
+		s := &h.Streams[i]
+		s.First, s.Offset = entry, offset
+		entry, offset = entry+s.Count, offset+s.Stored
+		if s.Count == 0 || entry > len(h.Entries) || offset > body {
+			return fmt.Errorf("stream %d holds %d contents in %d bytes, beyond the end", i, s.Count, s.Stored)
+		}
+		if err := h.checkStream(*s); err != nil {
+			return fmt.Errorf("stream %d: %w", i, err)
+		}
+	}
+	if entry != len(h.Entries) || offset != body {
+		return fmt.Errorf("streams hold %d of %d contents and %d of %d bytes", entry, len(h.Entries), offset, body)
+	}
+	seen := make(map[digest.Digest]Kind, len(h.Entries))
+	for _, e := range h.Entries {
+		if seen[e.Digest] == e.Kind {
+			return fmt.Errorf("%s %s stands twice", e.Kind, e.Digest.Short())
+		}
+		seen[e.Digest] = e.Kind
+	}
+	if first := h.Streams; len(first) == 0 || first[0].Count != 1 || h.Entries[0].Kind != System || h.Entries[0].Digest != h.Target {
+		return errors.New("the first stream is not the target's manifest alone")
+	}
+	return nil
+}
+
+func (h *Head) checkStream(s Stream) error {
+	if s.Form < Bytes || s.Form >= lastForm || s.Method < Whole || s.Method >= lastMethod || s.Coding < Plain || s.Coding >= lastCoding {
+		return fmt.Errorf("form %d, method %d, coding %d: one of them is unknown", s.Form, s.Method, s.Coding)
+	}
+	if s.Coding == Plain && s.Raw != s.Stored {
+		return fmt.Errorf("%d bytes of %d, though not compressed", s.Stored, s.Raw)
+	}
+	var sum int64
+	for _, e := range h.Contents(s) {
+		sum += e.Size
+		switch {
+		case (s.Method == Patch) == e.Base.IsZero():
+			return fmt.Errorf("method %s for %s %s", s.Method, e.Kind, e.Digest.Short())
+		case s.Form == Listing && e.Kind != Image:
+			return fmt.Errorf("%s %s as a listing", e.Kind, e.Digest.Short())
+		case e.Base == e.Digest:
+			return fmt.Errorf("%s %s is its own base", e.Kind, e.Digest.Short())
+		case e.Kind == System && e.Digest != h.Target:
+			return fmt.Errorf("manifest %s is not the target's", e.Digest.Short())
+		}
+	}
+	if s.Form == Listing && s.Count != 1 {
+		return errors.New("several listings")
+	}
+	if s.Form == Bytes && s.Method == Whole && sum != s.Raw {
+		return fmt.Errorf("contents of %d bytes out of %d", sum, s.Raw)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package update
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/instar-os/instar/internal/delta"
+	"github.com/instar-os/instar/internal/system"
+)
+
+// headProblems finds what the head alone shows.
+func (r *receiver) headProblems() []Problem {
+	u, env := r.u, r.env
+	var all []Problem
+	if !u.Complete() {
+		if _, ok := r.baseDigest(); !ok {
+			var names []string
+			for _, b := range u.Bases {
+				names = append(names, b.Short())
+			}
+			all = append(all, Problem{NoBase, fmt.Sprintf("it begins at system %s, and this machine has %s", strings.Join(names, " or "), env.runningName()), true})
+		}
+	}
+	if env.Running.IsZero() {
+		return all
+	}
+	if u.Target == env.Running {
+		all = append(all, Problem{Same, fmt.Sprintf("system %s runs already", u.Target.Short()), false})
+	}
+	m, err := env.Store.System(env.Running)
+	if err != nil {
+		return append(all, Problem{NoBase, fmt.Sprintf("what runs cannot be read: %v", err), true})
+	}
+	if u.Machine != m.Machine || u.Arch != m.Arch {
+		all = append(all, Problem{ForAnother, fmt.Sprintf("it is for %s on %s, this is %s on %s", u.Machine, u.Arch, m.Machine, m.Arch), true})
+	}
+	if u.Epoch < m.Epoch {
+		all = append(all, Problem{Older, fmt.Sprintf("its inputs are from %s, those of what runs from %s", day(u.Epoch), day(m.Epoch)), false})
+	}
+	return all
+}
+
+func (env *Env) runningName() string {
+	if env.Running.IsZero() {
+		return "none of them"
+	}
+	return "system " + env.Running.Short()
+}
+
+// problems finds what the manifest and the device's state show.
+func (r *receiver) problems() []Problem {
+	var all []Problem
+	if p := r.space(); p != nil {
+		all = append(all, *p)
+	}
+	for _, o := range bootParts(r.manifest) {
+		if !r.hasPart(o) {
+			all = append(all, Problem{NoPart, fmt.Sprintf("boot part %s is neither in it nor in a slot", o.Digest.Short()), true})
+		}
+	}
+	if r.env.Preflight != nil {
+		all = append(all, r.env.Preflight(r.manifest, r.u.Target)...)
+	}
+	return all
+}
+
+// hasPart reports whether a boot part is in the update or in a slot.
+func (r *receiver) hasPart(o system.Object) bool {
+	if slices.ContainsFunc(r.u.Entries, func(e delta.Entry) bool { return e.Kind == delta.Part && e.Digest == o.Digest }) {
+		return true
+	}
+	return r.env.Part == nil || r.env.Part(o) != nil
+}
+
+// Costs on the store's file system beside contents, in bytes.
+const (
+	block      = 4096
+	perContent = 512     // inode, directory entry
+	overhead   = 1 << 20 // directories, journal
+)
+
+// space compares what will be written with what is free. The spool holds the
+// largest stream, and a piece before and behind it.
+func (r *receiver) space() *Problem {
+	if r.env.Free == nil {
+		return nil
+	}
+	need := int64(overhead)
+	var spool int64
+	for _, s := range r.u.Streams {
+		if r.there(s) {
+			continue
+		}
+		spool = max(spool, s.Stored+2*r.u.PieceSize)
+		for _, e := range r.u.Contents(s) {
+			need += (e.Size+block-1)/block*block + perContent
+		}
+	}
+	if info, err := os.Stat(r.dir + "/" + spoolFile); err == nil {
+		spool -= min(spool, info.Size())
+	}
+	need += spool
+	free, err := r.env.Free()
+	if err != nil {
+		return &Problem{NoSpace, fmt.Sprintf("the free space cannot be known: %v", err), true}
+	}
+	if need > free {
+		return &Problem{NoSpace, fmt.Sprintf("it needs %d bytes in the store, %d are free", need, free), true}
+	}
+	return nil
+}

@@ -1,0 +1,338 @@
+package update
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/instar-os/instar/internal/delta"
+	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/system"
+)
+
+// Source is where an update comes from.
+type Source struct {
+	// Front is read up to the body.
+	Front io.Reader
+	// Body returns the body from an offset on. It is called at most once.
+	Body func(offset int64) (io.Reader, error)
+}
+
+// Stream is the Source of a stream that can only be read on.
+func Stream(r io.Reader) Source {
+	return Source{r, func(offset int64) (io.Reader, error) {
+		_, err := io.CopyN(io.Discard, r, offset)
+		return r, cut(err)
+	}}
+}
+
+// Received is a system that is whole in the store. Its boot parts wait in the
+// update's directory until Finish.
+type Received struct {
+	System   digest.Digest
+	Manifest *system.Manifest
+	Update   *delta.Update
+
+	env *Env
+	dir string
+}
+
+// Receive takes an update from src until its system is whole in the store.
+// The store's systems list it, but nothing starts it yet. After any error it
+// may be called again with the same update, and goes on where it was.
+func Receive(ctx context.Context, src Source, env *Env) (*Received, error) {
+	u, err := delta.Read(src.Front, env.Keys)
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{env: env, u: u, src: src, dir: filepath.Join(env.Store.Incoming(), hex.EncodeToString(u.ID[:16]))}
+	if err := r.receive(ctx); err != nil {
+		return nil, fmt.Errorf("receiving system %s: %w", u.Target.Short(), err)
+	}
+	return &Received{System: u.Target, Manifest: r.manifest, Update: u, env: env, dir: r.dir}, nil
+}
+
+// receiver is one update under way.
+type receiver struct {
+	env      *Env
+	u        *delta.Update
+	src      Source
+	dir      string
+	manifest *system.Manifest
+	body     io.Reader
+	at       int64 // of body: where it stands
+	spool    *os.File
+	piece    []byte
+	next     int   // the first stream whose contents are not all there
+	have     int64 // bytes of the body that are verified and on the spool
+	learned  bool
+}
+
+// Names in the directory of an update.
+const (
+	manifestFile = "manifest"
+	spoolFile    = "body"
+	partPrefix   = "part-"
+)
+
+func (r *receiver) receive(ctx context.Context) error {
+	if err := r.env.refuse(r.headProblems()); err != nil {
+		return err
+	}
+	first, err := r.readManifest(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.env.refuse(r.problems()); err != nil {
+		return err
+	}
+	if err := r.begin(first); err != nil {
+		return err
+	}
+	defer r.spool.Close()
+	if err := r.resume(); err != nil {
+		return err
+	}
+	if err := r.pump(ctx); err != nil {
+		return err
+	}
+	_, err = r.env.Store.PutDeviceSystem(ctx, r.manifest, r.elsewhere())
+	return err
+}
+
+// elsewhere are the objects of the system that the store does not hold.
+func (r *receiver) elsewhere() []system.Object {
+	k := r.manifest.Kernel
+	return []system.Object{k.Image, k.Initrd, k.Loader, k.Init}
+}
+
+// readManifest gets the target's manifest: of a former attempt, or out of the
+// first stream, without writing anything. The pieces it read are returned.
+func (r *receiver) readManifest(ctx context.Context) ([]byte, error) {
+	if b, err := os.ReadFile(filepath.Join(r.dir, manifestFile)); err == nil && digest.Of(b) == r.u.Target {
+		r.manifest, err = system.Decode(b)
+		return nil, err
+	}
+	var err error
+	if r.body, err = r.src.Body(0); err != nil {
+		return nil, err
+	}
+	s := r.u.Streams[0]
+	if s.Stored > system.MaxSize || r.u.Entries[0].Size > system.MaxSize {
+		return nil, fmt.Errorf("a manifest of %d bytes, more than %d", r.u.Entries[0].Size, system.MaxSize)
+	}
+	var got []byte
+	for i := 0; int64(len(got)) < s.End(); i++ {
+		b, err := r.readPiece(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		got = append(got, b...)
+	}
+	var text []byte
+	err = r.u.Decode(s, bytes.NewReader(got), r.base, func(e delta.Entry, content io.Reader) error {
+		var err error
+		text, err = readAll(content, e)
+		return err
+	})
+	if err == nil {
+		r.manifest, err = system.Decode(text)
+	}
+	if err == nil && (r.manifest.Machine != r.u.Machine || r.manifest.Arch != r.u.Arch || r.manifest.Epoch != r.u.Epoch) {
+		err = errors.New("its manifest contradicts its head")
+	}
+	return got, err
+}
+
+// readAll reads a content that must be an entry's.
+func readAll(content io.Reader, e delta.Entry) ([]byte, error) {
+	b, err := io.ReadAll(content)
+	if err == nil && digest.Of(b) != e.Digest {
+		err = fmt.Errorf("%d bytes of digest %s", len(b), digest.Of(b))
+	}
+	return b, err
+}
+
+// readPiece reads a piece from the source and verifies it.
+func (r *receiver) readPiece(ctx context.Context, i int) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	_, size := r.u.Piece(i)
+	if r.piece == nil {
+		r.piece = make([]byte, r.u.PieceSize)
+	}
+	b := r.piece[:size]
+	n, err := io.ReadFull(r.body, b)
+	r.at += int64(n)
+	if err != nil {
+		return nil, cut(err)
+	}
+	return b, r.u.Check(i, b)
+}
+
+// begin makes the update's directory, after removing those of others.
+func (r *receiver) begin(first []byte) error {
+	k := r.env.FS
+	if err := clean(k, r.env.Store.Incoming(), filepath.Base(r.dir)); err != nil {
+		return err
+	}
+	if err := k.MkdirAll(r.dir, 0o700); err != nil {
+		return err
+	}
+	b, err := r.manifest.Encode()
+	if err != nil {
+		return err
+	}
+	if err := k.WriteFile(filepath.Join(r.dir, manifestFile), 0o600, b); err != nil {
+		return err
+	}
+	// What is on the spool counts by its hash, so nothing of it has to last.
+	if r.spool, err = os.OpenFile(filepath.Join(r.dir, spoolFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return err
+	}
+	if _, err = r.spool.WriteAt(first, 0); err != nil {
+		return errors.Join(err, r.spool.Close())
+	}
+	return nil
+}
+
+// clean removes directories of updates other than keep.
+func clean(k interface{ RemoveAll(string) error }, dir, keep string) error {
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if e.Name() != keep {
+			if err := k.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// resume finds the first stream that is not whole in the store, and how far
+// the spool goes from its begin on.
+func (r *receiver) resume() error {
+	for r.next < len(r.u.Streams) && r.there(r.u.Streams[r.next]) {
+		r.next++
+	}
+	if r.next == len(r.u.Streams) {
+		r.have = r.u.BodySize
+		return nil
+	}
+	i := int(r.u.Streams[r.next].Offset / r.u.PieceSize)
+	for ; i < r.u.Pieces(); i++ {
+		at, size := r.u.Piece(i)
+		b := make([]byte, size)
+		if n, err := r.spool.ReadAt(b, at); int64(n) < size || err != nil && err != io.EOF || r.u.Check(i, b) != nil {
+			break
+		}
+	}
+	r.have, _ = r.u.Piece(i)
+	r.have = min(r.have, r.u.BodySize)
+	return nil
+}
+
+// there reports whether all contents of a stream are durable.
+func (r *receiver) there(s delta.Stream) bool {
+	for _, e := range r.u.Contents(s) {
+		o := system.Object{Digest: e.Digest, Size: e.Size}
+		ok := true
+		switch e.Kind {
+		case delta.Object:
+			n, has := r.env.Store.Size(e.Digest)
+			ok = has && n == e.Size
+		case delta.Image:
+			ok = r.env.Store.HasImage(o)
+		case delta.Part:
+			info, err := os.Stat(r.partPath(e.Digest))
+			ok = err == nil && info.Size() == e.Size
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *receiver) partPath(d digest.Digest) string {
+	return filepath.Join(r.dir, partPrefix+d.String())
+}
+
+// pump receives the body from where it is, and applies each stream that is
+// whole.
+func (r *receiver) pump(ctx context.Context) error {
+	resumed := r.have
+	if err := r.apply(ctx); err != nil {
+		return err
+	}
+	for r.next < len(r.u.Streams) {
+		if err := r.connect(); err != nil {
+			return err
+		}
+		b, err := r.readPiece(ctx, int(r.have/r.u.PieceSize))
+		if err != nil {
+			return err
+		}
+		if _, err := r.spool.WriteAt(b, r.have); err != nil {
+			return err
+		}
+		r.have += int64(len(b))
+		if r.env.Progress != nil {
+			r.env.Progress(Progress{r.have, r.u.BodySize, resumed})
+		}
+		if err := r.apply(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect asks the source for the body from where it is needed. One that was
+// asked for the manifest before goes on from there.
+func (r *receiver) connect() (err error) {
+	if r.body == nil {
+		r.at = r.have
+		r.body, err = r.src.Body(r.have)
+		return err
+	}
+	if r.at > r.have { // the spool lost what was read; it comes again with the next attempt
+		return ErrCut
+	}
+	n, err := io.CopyN(io.Discard, r.body, r.have-r.at)
+	r.at += n
+	return cut(err)
+}
+
+// apply makes contents of the streams that are wholly on the spool.
+func (r *receiver) apply(ctx context.Context) error {
+	for ; r.next < len(r.u.Streams) && r.u.Streams[r.next].End() <= r.have; r.next++ {
+		s := r.u.Streams[r.next]
+		if !r.there(s) {
+			if err := r.stream(ctx, s); err != nil {
+				return err
+			}
+		}
+		// Best effort: a file system without holes keeps the bytes until the end.
+		at, end := roundDown(s.Offset), roundDown(s.End())
+		if end > at {
+			_ = unix.Fallocate(int(r.spool.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, end-at)
+		}
+	}
+	return nil
+}
+
+func roundDown(n int64) int64 { return n &^ 4095 }
