@@ -327,12 +327,11 @@ func (r *receiver) apply(ctx context.Context) error {
 			}
 		}
 		// Best effort: a file system without holes keeps the bytes until the end.
-		at, end := roundDown(s.Offset), roundDown(s.End())
+		// The piece that the next stream begins in stays whole.
+		at, end := s.Offset&^(r.u.PieceSize-1), s.End()&^(r.u.PieceSize-1)
 		if end > at {
 			_ = unix.Fallocate(int(r.spool.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, end-at)
 		}
 	}
 	return nil
 }
-
-func roundDown(n int64) int64 { return n &^ 4095 }
