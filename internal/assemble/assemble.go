@@ -101,8 +101,9 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 	}
 	m := &system.Manifest{
 		Version: system.Version, Machine: def.Machine, Arch: arch, Epoch: lk.Epoch,
-		Kernel:   kernel,
-		Boot:     system.Boot{Slots: def.Boot.Slots, SlotSize: int64(def.Boot.SlotSize), DataFS: dataFS, Watchdog: int64(def.Boot.Watchdog)},
+		Kernel: kernel,
+		Boot: system.Boot{Slots: def.Boot.Slots, SlotSize: int64(def.Boot.SlotSize), DataFS: dataFS, Watchdog: int64(def.Boot.Watchdog),
+			WatchdogHealth: int64(def.Boot.WatchdogHealth), Confirm: confirm(def.Boot.Confirm)},
 		Hostname: hostname(def), Interfaces: interfaces(def.Network),
 		Default: def.Default, Configurations: confs,
 		Packages: packages(inputs, usedTrees(def)),

@@ -223,6 +223,7 @@ func configurations(def *config.Definition, resolved map[string]system.Container
 			conf.Containers = append(conf.Containers, resolved[n])
 		}
 		link(&conf, c.Links)
+		conf.Checks = checks(def, c)
 		if err := own(&conf, c.Devices); err != nil {
 			return nil, fmt.Errorf("configuration %s: %w", name, err)
 		}

@@ -86,6 +86,7 @@ func (c *checker) definition() {
 		c.container(join("containers", name), c.def.Containers[name])
 	}
 	c.configurations()
+	c.checks()
 	c.cycles()
 	if slot, size := c.def.Budget.Slot, c.def.Boot.SlotSize; slot > size {
 		c.wrong("budget.slot", fmt.Sprintf("%s is more than boot.slotSize, %s", slot, size), "lower it, or make the slots larger")

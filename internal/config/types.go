@@ -61,7 +61,10 @@ type Boot struct {
 	Slots    int           `yaml:"slots" doc:"Number of boot slots." default:"2" min:"2" max:"8"`
 	SlotSize Size          `yaml:"slotSize" doc:"Size of a boot slot." default:"256MiB" min:"33MiB" max:"4GiB"`
 	Console  []string      `yaml:"console" is:"console" unique:"true" doc:"Consoles of kernel and init, the last being /dev/console. Default: the serial port of the architecture's usual machines."`
-	Watchdog time.Duration `yaml:"watchdog" doc:"Time-out of the hardware watchdog; without it none is armed." example:"30s"`
+	Watchdog time.Duration `yaml:"watchdog" doc:"Time-out of the hardware watchdog; without it none is armed." example:"30s" min:"1s" max:"1h"`
+	// WatchdogHealth has a name of its own because watchdog is often given alone.
+	WatchdogHealth time.Duration `yaml:"watchdogHealth" doc:"Time for which the machine may be unhealthy, from its start or later, before the watchdog is left to reset it. Default: health is not the watchdog's." example:"5m" min:"1s" max:"24h"`
+	Confirm        Confirm       `yaml:"confirm" doc:"When a system or configuration on trial has proven itself, and what becomes of one that has not."`
 }
 
 // Tools says where the programs come from that instar runs.
@@ -212,6 +215,7 @@ type Configuration struct {
 	Devices    []Device           `yaml:"devices" doc:"Devices of the machine that its containers own. A container can use none that is not declared."`
 	Networks   map[string]Network `yaml:"networks" keys:"interface" doc:"Networks between its containers, by name. Containers are on none that does not name them."`
 	Links      []Link             `yaml:"links" doc:"Channels between its containers, which are there before them and survive them."`
+	Checks     []Check            `yaml:"checks" doc:"What must hold in it before it is confirmed, beside boot.confirm.checks."`
 }
 
 // Budget holds largest sizes; zero is no limit.

@@ -26,6 +26,8 @@ type Record struct {
 	Trial    *Trial        `json:"trial,omitempty"`    // nil: none
 	Verdicts []Verdict     `json:"verdicts,omitempty"` // newest first, at most MaxVerdicts, one a system
 	Boots    uint64        `json:"boots"`              // count of boots of any system
+
+	Unsettled int `json:"unsettled,omitempty"` // boots in a row that ended before they came to rest, this one included
 }
 
 // Phase is how far a trial is.
@@ -36,6 +38,7 @@ const (
 	Staged  Phase = "staged"  // its slot is written and verified; firmware does not know of it
 	Armed   Phase = "armed"   // firmware tries its slot at the next boot
 	Running Phase = "running" // it was booted, and has not been confirmed yet
+	Failed  Phase = "failed"  // it was found bad; nothing else has been booted yet
 )
 
 // Trial is a system that has to prove itself.
@@ -47,9 +50,18 @@ type Trial struct {
 	Booted        int           `json:"booted"`          // boots so far
 	Phase         Phase         `json:"phase"`           // how far it is
 	Bundle        digest.Digest `json:"bundle,omitzero"` // the update it came with; zero: none
+
+	Same  bool `json:"same,omitempty"`  // only a configuration is tried, of the last good system, which slots know nothing of
+	Home  int  `json:"home,omitempty"`  // slot that firmware started from before
+	Limit int  `json:"limit,omitempty"` // boots that it was given
 }
 
-// Verdict is what became of a system. A bad one is never tried again unless
+// On says whether a boot of a configuration of a system is one of the trial.
+func (t *Trial) On(sys digest.Digest, configuration string) bool {
+	return t != nil && t.System == sys && (!t.Same || t.Configuration == configuration)
+}
+
+// Verdict is what became of a system, or of one configuration of it. A bad one is never tried again unless
 // the operator says so.
 type Verdict struct {
 	System digest.Digest `json:"system"`           // that was judged
@@ -58,6 +70,8 @@ type Verdict struct {
 	Detail string        `json:"detail,omitempty"` // for people, at most MaxDetail bytes are kept
 	Time   int64         `json:"time"`             // seconds since 1970, as the device believed
 	Boot   uint64        `json:"boot"`             // value of Boots at that time
+
+	Configuration string `json:"configuration,omitempty"` // of a system that is good by itself; "": the system was judged
 }
 
 // Limits of a record.
@@ -71,7 +85,7 @@ const (
 
 // Verdict returns the verdict over a system.
 func (r *Record) Verdict(sys digest.Digest) (Verdict, bool) {
-	i := slices.IndexFunc(r.Verdicts, func(v Verdict) bool { return v.System == sys })
+	i := slices.IndexFunc(r.Verdicts, func(v Verdict) bool { return v.System == sys && v.Configuration == "" })
 	if i < 0 {
 		return Verdict{}, false
 	}
@@ -89,7 +103,9 @@ func (r *Record) Bad(sys digest.Digest) bool {
 // when all are bad.
 func (r *Record) Judge(v Verdict) {
 	v.Reason, v.Detail = cut(v.Reason, maxReason), cut(v.Detail, MaxDetail)
-	r.Acquit(v.System)
+	r.Verdicts = slices.DeleteFunc(slices.Clone(r.Verdicts), func(o Verdict) bool {
+		return o.System == v.System && o.Configuration == v.Configuration
+	})
 	r.Verdicts = slices.Insert(r.Verdicts, 0, v)
 	if len(r.Verdicts) <= MaxVerdicts {
 		return
@@ -104,7 +120,7 @@ func (r *Record) Judge(v Verdict) {
 	r.Verdicts = slices.Delete(r.Verdicts, oldest, oldest+1)
 }
 
-// Acquit forgets the verdict over a system.
+// Acquit forgets the verdicts over a system and its configurations.
 func (r *Record) Acquit(sys digest.Digest) {
 	r.Verdicts = slices.DeleteFunc(slices.Clone(r.Verdicts), func(v Verdict) bool { return v.System == sys })
 }
@@ -140,13 +156,18 @@ func (r *Record) check() error {
 	if len(r.Verdicts) > MaxVerdicts {
 		return fmt.Errorf("%d verdicts; at most %d are kept", len(r.Verdicts), MaxVerdicts)
 	}
-	seen := map[digest.Digest]bool{{}: true}
+	type judged struct {
+		system        digest.Digest
+		configuration string
+	}
+	seen := map[judged]bool{}
 	for _, v := range r.Verdicts {
-		if seen[v.System] {
+		j := judged{v.System, v.Configuration}
+		if seen[j] || v.System.IsZero() {
 			return fmt.Errorf("two verdicts over system %s, or one over none", v.System.Short())
 		}
-		seen[v.System] = true
-		if len(v.Reason) > maxReason || len(v.Detail) > MaxDetail {
+		seen[j] = true
+		if len(v.Configuration) > maxName || len(v.Reason) > maxReason || len(v.Detail) > MaxDetail {
 			return fmt.Errorf("the verdict over system %s is too long", v.System.Short())
 		}
 	}
@@ -159,9 +180,9 @@ func (t *Trial) check() error {
 		return nil
 	case t.System.IsZero():
 		return fmt.Errorf("a trial of no system")
-	case t.Phase != Staged && t.Phase != Armed && t.Phase != Running:
+	case t.Phase != Staged && t.Phase != Armed && t.Phase != Running && t.Phase != Failed:
 		return fmt.Errorf("a trial in phase %q", t.Phase)
-	case t.Slot < 0 || t.Slot >= maxSlots || t.Tries < 0 || t.Booted < 0 || len(t.Configuration) > maxName:
+	case t.Slot < 0 || t.Slot >= maxSlots || t.Home < 0 || t.Home >= maxSlots || t.Tries < 0 || t.Limit < 0 || t.Booted < 0 || len(t.Configuration) > maxName:
 		return fmt.Errorf("a trial in slot %d with %d tries left after %d boots", t.Slot, t.Tries, t.Booted)
 	}
 	return nil

@@ -51,6 +51,9 @@ type Boot struct {
 	SlotSize int64  `json:"slotSize"`           // bytes
 	DataFS   Object `json:"dataFS"`             // an empty ext4 of DataFS.Size bytes: the data partition before it grows
 	Watchdog int64  `json:"watchdog,omitempty"` // nanoseconds; 0: not armed
+
+	WatchdogHealth int64   `json:"watchdogHealth,omitempty"` // nanoseconds that the machine may be unhealthy before the watchdog resets it; 0: for ever
+	Confirm        Confirm `json:"confirm,omitzero"`
 }
 
 // Interface is one network interface of the machine and its addresses.
@@ -82,6 +85,7 @@ type Configuration struct {
 	Host       *Userland   `json:"host,omitempty"`    // whose init runs the machine; nil: instar-init does
 	Links      []Link      `json:"links,omitempty"`
 	Networks   *Networks   `json:"networks,omitempty"`
+	Checks     []Check     `json:"checks,omitempty"` // that must hold before it is confirmed
 }
 
 // RootMode says what a container may do to its root file system.
