@@ -20,6 +20,7 @@ import (
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/tree"
+	"github.com/instar-os/instar/internal/uki"
 )
 
 const epoch = 1755000000
@@ -170,7 +171,11 @@ func plan(t *testing.T, w *world, o Options) *Plan {
 
 func TestUKI(t *testing.T) {
 	w := newWorld(t, realBoot(t), "6.12.1")
-	b, err := UKI(w, w.m, w.d)
+	image, err := uki.Build(verified(w, w.m), w.m, w.d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(io.NewSectionReader(image, 0, image.Size()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,16 +200,14 @@ func TestUKI(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-}
-
-func TestCommandLine(t *testing.T) {
-	for _, bad := range [][]string{{""}, {"a\nb"}, {`a="b"`}, {"a b"}, {"a b=c"}, {"ü"}, {strings.Repeat("x", maxCommandLine)}} {
-		if line, err := commandLine(bad); err == nil {
-			t.Errorf("%.20q became %.20q", bad, line)
-		}
+	back, err := uki.Open(image)
+	if err != nil || back.System != w.d {
+		t.Fatalf("taken apart: %+v, %v", back, err)
 	}
-	if line, err := commandLine([]string{"quiet", "a=b c", "d=e"}); err != nil || line != `quiet a="b c" d=e` {
-		t.Errorf("got %q, %v", line, err)
+	for o, c := range map[system.Object]pe.Content{w.m.Kernel.Image: back.Kernel, w.m.Kernel.Initrd: back.Initrd} {
+		if d, n, err := digest.FromReader(io.NewSectionReader(c, 0, c.Size())); err != nil || d != o.Digest || n != o.Size {
+			t.Errorf("taken apart, a part has %d bytes of %s, want %d of %s", n, d, o.Size, o.Digest)
+		}
 	}
 }
 
@@ -289,7 +292,7 @@ func checkSlots(t *testing.T, f *os.File, g *disk.GPT, p *Plan) {
 		for _, file := range v.Files {
 			names = append(names, file.Path)
 		}
-		want := []string{"EFI/BOOT/BOOTX64.EFI", "EFI/Linux/" + UKIName(p.System), "loader/loader.conf"}
+		want := []string{"EFI/BOOT/BOOTX64.EFI", "EFI/Linux/" + uki.Name(p.System), "loader/loader.conf"}
 		if i == 1 {
 			want = nil
 		}
@@ -344,7 +347,7 @@ func checkStore(t *testing.T, tool Tool, ext string, w *world) {
 	}
 	// What is only in the slot is missing in the store partition, nothing else.
 	k, slot := w.m.Kernel, map[digest.Digest]bool{}
-	for _, o := range []system.Object{k.Image, k.Initrd, k.Stub, k.Loader, k.Init} {
+	for _, o := range []system.Object{k.Image, k.Initrd, k.Loader, k.Init} {
 		slot[o.Digest] = true
 	}
 	for _, f := range report.Missing {

@@ -71,11 +71,13 @@ func storeFiles(s *store.Store, m *system.Manifest, c store.Closure) ([]storeFil
 }
 
 // bootOnly returns the objects that are in the boot slot (within the unified
-// kernel image, or beside it) and that nothing in the store partition needs.
+// kernel image, or beside it) and that nothing in the store partition needs. The
+// UEFI stub is not among them: it cannot be taken out of an image again, and
+// the device needs it for the next one.
 func bootOnly(s *store.Store, m *system.Manifest) (map[digest.Digest]bool, error) {
 	k := m.Kernel
 	only := map[digest.Digest]bool{}
-	for _, o := range []system.Object{k.Image, k.Initrd, k.Stub, k.Loader, k.Init} {
+	for _, o := range []system.Object{k.Image, k.Initrd, k.Loader, k.Init} {
 		only[o.Digest] = true
 	}
 	for _, o := range m.Images() {

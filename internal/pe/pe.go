@@ -79,20 +79,24 @@ type Image struct {
 }
 
 // Parse reads the headers of b. Every section's raw data lies within b.
-func Parse(b []byte) (*Image, error) {
-	m, err := parse(b)
+func Parse(b []byte) (*Image, error) { return ParseHead(b, int64(len(b))) }
+
+// ParseHead is Parse for an image of size bytes of which b holds the beginning,
+// with all headers. Data may then be asked for sections within b only.
+func ParseHead(b []byte, size int64) (*Image, error) {
+	m, err := parse(b, size)
 	if err != nil {
 		return nil, fmt.Errorf("reading a PE image: %w", err)
 	}
 	return m, nil
 }
 
-func parse(b []byte) (*Image, error) {
+func parse(b []byte, size int64) (*Image, error) {
 	if len(b) < 64 || b[0] != 'M' || b[1] != 'Z' {
 		return nil, errors.New("no MZ header")
 	}
-	if len(b) > MaxSize {
-		return nil, fmt.Errorf("%d bytes, more than %d", len(b), MaxSize)
+	if size > MaxSize {
+		return nil, fmt.Errorf("%d bytes, more than %d", size, MaxSize)
 	}
 	pe := int64(binary.LittleEndian.Uint32(b[60:]))
 	if pe+4+coffSize > int64(len(b)) || string(b[pe:pe+4]) != "PE\x00\x00" {
@@ -115,7 +119,7 @@ func parse(b []byte) (*Image, error) {
 	if err := m.parseOptional(b[m.opt:m.table]); err != nil {
 		return nil, err
 	}
-	return m, m.parseSections(n)
+	return m, m.parseSections(n, size)
 }
 
 func (m *Image) parseOptional(o []byte) error {
@@ -136,7 +140,7 @@ func (m *Image) parseOptional(o []byte) error {
 	return nil
 }
 
-func (m *Image) parseSections(n int) error {
+func (m *Image) parseSections(n int, size int64) error {
 	for i := range n {
 		e := m.b[m.table+i*sectionSize:][:sectionSize]
 		s := Section{
@@ -147,7 +151,7 @@ func (m *Image) parseSections(n int) error {
 			RawOffset:      binary.LittleEndian.Uint32(e[20:]),
 			Flags:          binary.LittleEndian.Uint32(e[36:]),
 		}
-		if uint64(s.RawOffset)+uint64(s.RawSize) > uint64(len(m.b)) {
+		if uint64(s.RawOffset)+uint64(s.RawSize) > uint64(size) {
 			return fmt.Errorf("section %q ends beyond the file", s.Name)
 		}
 		m.Sections = append(m.Sections, s)
@@ -161,22 +165,31 @@ func (m *Image) Data(s Section) []byte {
 	return m.b[s.RawOffset:][:min(s.RawSize, s.VirtualSize)]
 }
 
-// checksum computes the PE checksum of an image whose checksum field is at off:
-// the 16-bit ones' complement sum of everything but that field, plus the length.
-func checksum(b []byte, off int) uint32 {
+// checksum computes the PE checksum of an image whose checksum field is at off,
+// within the first part: the 16-bit ones' complement sum of everything but that
+// field, plus the length. All parts but the last have an even length.
+func checksum(f *File, off int) (uint32, error) {
 	var sum uint64
-	for i := 0; i < len(b); i += 2 {
-		if i == off || i == off+2 {
-			continue
+	buf := make([]byte, 64<<10)
+	for at := int64(0); at < f.size; {
+		n, err := f.ReadAt(buf, at)
+		if n == 0 {
+			return 0, err
 		}
-		v := uint64(b[i])
-		if i+1 < len(b) {
-			v |= uint64(b[i+1]) << 8
+		for i := 0; i < n; i += 2 {
+			if at+int64(i) == int64(off) || at+int64(i) == int64(off)+2 {
+				continue
+			}
+			v := uint64(buf[i])
+			if i+1 < n {
+				v |= uint64(buf[i+1]) << 8
+			}
+			sum += v
 		}
-		sum += v
+		at += int64(n)
 	}
 	for sum>>16 != 0 {
 		sum = sum&0xffff + sum>>16
 	}
-	return uint32(sum) + uint32(len(b))
+	return uint32(sum) + uint32(f.size), nil
 }

@@ -53,14 +53,29 @@ func fakePE(machine uint16, nx bool, firstRaw uint32, names ...string) []byte {
 	return append(b, raw...)
 }
 
+// uki reads the image of UKI as a whole, in pieces that cross the borders of its parts.
+func uki(stub []byte, o Options) ([]byte, error) {
+	f, err := UKI(stub, o)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, f.Size())
+	for at := 0; at < len(b); at += 777 {
+		if n, err := f.ReadAt(b[at:min(at+777, len(b))], int64(at)); n == 0 {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
 func fakeStub() []byte { return fakePE(MachineAMD64, true, 512, ".text", ".sbat", ".sdmagic") }
 
 func options(profiles int) Options {
 	o := Options{
 		OSRelease: "NAME=instar\nID=instar\nVERSION_ID=1\n",
 		Release:   "6.12.0-cloud-amd64",
-		Kernel:    fakePE(MachineAMD64, false, 1024, ".text"),
-		Initrd:    bytes.Repeat([]byte("initrd"), 1000),
+		Kernel:    bytes.NewReader(fakePE(MachineAMD64, false, 1024, ".text")),
+		Initrd:    bytes.NewReader(bytes.Repeat([]byte("initrd"), 1000)),
 	}
 	for i := range profiles {
 		id := fmt.Sprintf("p%d", i)
@@ -137,13 +152,13 @@ func TestUKI(t *testing.T) {
 	// The synthetic stub has space for one further header; the rest must move.
 	for _, n := range []int{0, 1, 3, 40} {
 		o := options(n)
-		uki, err := UKI(fakeStub(), o)
+		made, err := uki(fakeStub(), o)
 		if err != nil {
 			t.Fatalf("%d profiles: %v", n, err)
 		}
-		checkUKI(t, fakeStub(), uki, o)
-		again, _ := UKI(fakeStub(), o)
-		if !bytes.Equal(uki, again) {
+		checkUKI(t, fakeStub(), made, o)
+		again, _ := uki(fakeStub(), o)
+		if !bytes.Equal(made, again) {
 			t.Errorf("%d profiles: not deterministic", n)
 		}
 	}
@@ -158,9 +173,9 @@ func TestRefused(t *testing.T) {
 	}{
 		{"no stub", "the UEFI stub: reading a PE image: no MZ header", []byte("x"), nil},
 		{"not systemd's", "no .sdmagic", fakePE(MachineAMD64, true, 512, ".text"), nil},
-		{"no kernel", "the kernel: reading a PE image", nil, func(o *Options) { o.Kernel = []byte("gzip") }},
+		{"no kernel", "the kernel: reading a PE image", nil, func(o *Options) { o.Kernel = strings.NewReader("gzip") }},
 		{"other machine", "for machine 0x8664, the kernel for 0xaa64", nil, func(o *Options) {
-			o.Kernel = fakePE(MachineARM64, true, 512, ".text")
+			o.Kernel = bytes.NewReader(fakePE(MachineARM64, true, 512, ".text"))
 		}},
 		{"no command", "neither profiles nor", nil, func(o *Options) { o.Profiles = nil }},
 		{"both", "both profiles and", nil, func(o *Options) { o.Command = "x" }},
@@ -180,7 +195,7 @@ func TestRefused(t *testing.T) {
 		if r.stub != nil {
 			stub = r.stub
 		}
-		if _, err := UKI(stub, o); err == nil || !strings.Contains(err.Error(), r.want) {
+		if _, err := uki(stub, o); err == nil || !strings.Contains(err.Error(), r.want) {
 			t.Errorf("%s: got %v, want %q", r.name, err, r.want)
 		}
 	}
@@ -203,22 +218,22 @@ func TestRealStub(t *testing.T) {
 	stub := realStub(t)
 	for _, n := range []int{0, 3, 35} {
 		o := options(n)
-		uki, err := UKI(stub, o)
+		made, err := uki(stub, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkUKI(t, stub, uki, o)
+		checkUKI(t, stub, made, o)
 	}
 }
 
 // Foreign readers accept the image, and pefile's or saferwall's idea of its
 // checksum is ours.
 func TestForeignReaders(t *testing.T) {
-	uki, err := UKI(realStub(t), options(3))
+	made, err := uki(realStub(t), options(3))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := saferwall.NewBytes(uki, &saferwall.Options{})
+	f, err := saferwall.NewBytes(made, &saferwall.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +245,7 @@ func TestForeignReaders(t *testing.T) {
 		t.Errorf("checksum %#x in the image, %#x computed by saferwall/pe", oh.CheckSum, got)
 	}
 	name := filepath.Join(t.TempDir(), "uki.efi")
-	if err := os.WriteFile(name, uki, 0o644); err != nil {
+	if err := os.WriteFile(name, made, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, tool := range [][]string{{"objdump", "-h"}, {"sbverify", "--list"}} {
@@ -254,12 +269,12 @@ func TestUkify(t *testing.T) {
 	if root == "" {
 		t.Skip("INSTAR_TEST_TREE with systemd-ukify and python3-pefile is not set")
 	}
-	uki, err := UKI(realStub(t), options(2))
+	made, err := uki(realStub(t), options(2))
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), "uki.efi")
-	if err := os.WriteFile(name, uki, 0o644); err != nil {
+	if err := os.WriteFile(name, made, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("python3", root+"/usr/bin/ukify", "--all", "inspect", name)
@@ -286,6 +301,6 @@ func FuzzParse(f *testing.F) {
 		for _, s := range m.Sections {
 			m.Data(s)
 		}
-		UKI(b, options(2))
+		uki(b, options(2))
 	})
 }

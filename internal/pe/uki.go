@@ -1,9 +1,11 @@
 package pe
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 )
@@ -18,20 +20,23 @@ type Profile struct {
 
 // Options are the parts of a UKI.
 type Options struct {
-	OSRelease string // os-release(5); the boot loader needs ID, VERSION_ID and PRETTY_NAME or NAME
-	Release   string // the kernel's, as uname -r prints it
-	Command   string // command line when there are no profiles
-	Kernel    []byte // a PE image itself, as Linux with CONFIG_EFI_STUB
-	Initrd    []byte
+	OSRelease string  // os-release(5); the boot loader needs ID, VERSION_ID and PRETTY_NAME or NAME
+	Release   string  // the kernel's, as uname -r prints it
+	Command   string  // command line when there are no profiles
+	Kernel    Content // a PE image itself, as Linux with CONFIG_EFI_STUB
+	Initrd    Content
 	Profiles  []Profile // the first is the default
 }
 
 // part is a section to be appended.
 type part struct {
 	name  string
-	data  []byte
+	data  Content
 	flags uint32
 }
+
+// maxHeaders is how much of a kernel is read for its headers, in bytes.
+const maxHeaders = 64 << 10
 
 // UKI appends the sections of o to the systemd stub and returns the unified
 // kernel image. Sections before the first .profile are shared by all profiles;
@@ -40,13 +45,21 @@ type part struct {
 // have no space for the section table, the raw data of all its sections moves
 // up by a multiple of the file alignment; it never moves in memory.
 //
+// The image reads kernel and initrd where they are; only the stub is in memory.
 // The same input gives the same bytes.
-func UKI(stub []byte, o Options) ([]byte, error) {
+func UKI(stub []byte, o Options) (*File, error) {
 	m, err := Parse(stub)
 	if err != nil {
 		return nil, fmt.Errorf("the UEFI stub: %w", err)
 	}
-	k, err := Parse(o.Kernel)
+	if o.Kernel == nil {
+		return nil, errors.New("no kernel")
+	}
+	head := make([]byte, min(o.Kernel.Size(), maxHeaders))
+	if _, err := io.ReadFull(io.NewSectionReader(o.Kernel, 0, o.Kernel.Size()), head); err != nil {
+		return nil, fmt.Errorf("the kernel: %w", err)
+	}
+	k, err := ParseHead(head, o.Kernel.Size())
 	if err != nil {
 		return nil, fmt.Errorf("the kernel: %w", err)
 	}
@@ -103,20 +116,20 @@ func notIDRune(r rune) bool {
 // parts lists the sections in the order of ukify, but the profiles' in between.
 func (o Options) parts() []part {
 	base := []part{
-		{".osrel", []byte(o.OSRelease), initData | memRead},
-		{".cmdline", []byte(o.Command), initData | memRead},
-		{".uname", []byte(o.Release), initData | memRead},
+		{".osrel", strings.NewReader(o.OSRelease), initData | memRead},
+		{".cmdline", strings.NewReader(o.Command), initData | memRead},
+		{".uname", strings.NewReader(o.Release), initData | memRead},
 		{".linux", o.Kernel, code | memRead},
 		{".initrd", o.Initrd, initData | memRead},
 	}
-	base = slices.DeleteFunc(base, func(p part) bool { return len(p.data) == 0 })
+	base = slices.DeleteFunc(base, func(p part) bool { return p.data == nil || p.data.Size() == 0 })
 	for _, p := range o.Profiles {
 		head := "ID=" + p.ID + "\n"
 		if p.Title != "" {
 			head += `TITLE="` + p.Title + "\"\n"
 		}
-		base = append(base, part{".profile", []byte(head), initData | memRead},
-			part{".cmdline", []byte(p.Command), initData | memRead})
+		base = append(base, part{".profile", strings.NewReader(head), initData | memRead},
+			part{".cmdline", strings.NewReader(p.Command), initData | memRead})
 	}
 	return base
 }
@@ -158,38 +171,46 @@ func makeRoom(m *Image, n int) ([]byte, *Image, error) {
 	return out, moved, err
 }
 
-// appendParts writes headers and raw data of the parts, then sizes and checksum.
-func appendParts(out []byte, m *Image, parts []part) ([]byte, error) {
+// appendParts places headers and raw data of the parts behind out, then sizes
+// and checksum.
+func appendParts(out []byte, m *Image, parts []part) (*File, error) {
 	var end uint64 // of the image in memory
 	for _, s := range m.Sections {
 		end = max(end, uint64(s.VirtualAddress)+uint64(s.VirtualSize))
 	}
+	out = pad(out, m.FileAlign)
+	f := &File{}
+	f.add(bytes.NewReader(out))
 	grown := uint64(0)
 	head := m.table + len(m.Sections)*sectionSize
 	for i, p := range parts {
-		out = pad(out, m.FileAlign)
+		size := uint64(p.data.Size())
 		va := alignUp(end, m.SectionAlign)
-		end = va + uint64(len(p.data))
-		if raw := uint64(len(out)) + uint64(len(p.data)); end > MaxSize || raw > MaxSize {
-			return nil, fmt.Errorf("section %s of %d bytes makes the UKI larger than %d bytes", p.name, len(p.data), MaxSize)
+		end = va + size
+		if end > MaxSize || uint64(f.size)+size > MaxSize {
+			return nil, fmt.Errorf("section %s of %d bytes makes the UKI larger than %d bytes", p.name, size, MaxSize)
 		}
 		h := out[head+i*sectionSize:][:sectionSize]
 		copy(h, p.name)
-		binary.LittleEndian.PutUint32(h[8:], uint32(len(p.data)))
+		binary.LittleEndian.PutUint32(h[8:], uint32(size))
 		binary.LittleEndian.PutUint32(h[12:], uint32(va))
-		binary.LittleEndian.PutUint32(h[16:], uint32(alignUp(uint64(len(p.data)), m.FileAlign)))
-		binary.LittleEndian.PutUint32(h[20:], uint32(len(out)))
+		binary.LittleEndian.PutUint32(h[16:], uint32(alignUp(size, m.FileAlign)))
+		binary.LittleEndian.PutUint32(h[20:], uint32(f.size))
 		binary.LittleEndian.PutUint32(h[36:], p.flags)
-		out = pad(append(out, p.data...), m.FileAlign)
-		grown += uint64(len(p.data))
+		f.add(p.data)
+		f.add(bytes.NewReader(make([]byte, alignUp(size, m.FileAlign)-size)))
+		grown += size
 	}
 	binary.LittleEndian.PutUint16(out[m.coff+2:], uint16(len(m.Sections)+len(parts)))
 	opt := out[m.opt:]
 	binary.LittleEndian.PutUint32(opt[optInitData:], binary.LittleEndian.Uint32(opt[optInitData:])+uint32(grown))
 	binary.LittleEndian.PutUint32(opt[optSizeOfImage:], uint32(alignUp(end, m.SectionAlign)))
-	sum := checksum(out, m.opt+optChecksum)
+	sum, err := checksum(f, m.opt+optChecksum)
+	if err != nil {
+		return nil, err
+	}
 	binary.LittleEndian.PutUint32(opt[optChecksum:], sum)
-	return out, nil
+	return f, nil
 }
 
 func alignUp(n uint64, a uint32) uint64 {
