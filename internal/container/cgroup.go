@@ -38,13 +38,12 @@ func makeCgroup(parent string, c *system.Container) (*cgroup, []string, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, nil, fmt.Errorf("making its cgroup: %w", err)
 	}
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("opening its cgroup: %w", err), os.Remove(dir))
 	}
 	g := &cgroup{dir: dir, fd: fd}
-	_, err = os.Stat(filepath.Join(dir, "cgroup.kill"))
-	g.canKill = err == nil
+	g.canKill = unix.Faccessat(fd, "cgroup.kill", unix.F_OK, 0) == nil
 	warnings, err := g.limit(parent, c.Limits)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("setting its limits: %w", err), g.remove())
@@ -54,6 +53,10 @@ func makeCgroup(parent string, c *system.Container) (*cgroup, []string, error) {
 
 // limit writes the declared values, one controller after the other.
 func (g *cgroup) limit(parent string, l system.Limits) (warnings []string, err error) {
+	have, err := controllers(parent)
+	if err != nil {
+		return nil, err
+	}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	for _, s := range []struct {
 		set              bool
@@ -72,43 +75,53 @@ func (g *cgroup) limit(parent string, l system.Limits) (warnings []string, err e
 		}
 		// No swap is what a kernel without it gives.
 		given := s.file == "memory.swap.max" && l.Swap == 0
-		if err := enable(parent, s.controller); err != nil {
+		if err := have.enable(parent, s.controller); err != nil {
 			if given {
 				continue
 			}
 			warnings = append(warnings, fmt.Sprintf("%s %s is not enforced: %v", s.file, s.value, err))
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(g.dir, s.file), []byte(s.value), 0); err != nil && !(given && errors.Is(err, fs.ErrNotExist)) {
+		if err := put(g.fd, s.file, s.value); err != nil && !(given && errors.Is(err, fs.ErrNotExist)) {
 			return warnings, err
 		}
 	}
 	return warnings, nil
 }
 
-// enable makes a controller available below a cgroup.
-func enable(parent, controller string) error {
-	file := filepath.Join(parent, "cgroup.subtree_control")
-	have, err := os.ReadFile(file)
+// enabled are the controllers that cgroups below a cgroup have.
+type enabled map[string]bool
+
+// controllers returns those of a cgroup.
+func controllers(parent string) (enabled, error) {
+	text, err := get(unix.AT_FDCWD, filepath.Join(parent, "cgroup.subtree_control"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, name := range strings.Fields(string(have)) {
-		if name == controller {
-			return nil
-		}
+	out := enabled{}
+	for name := range strings.FieldsSeq(string(text)) {
+		out[name] = true
 	}
-	if err := os.WriteFile(file, []byte("+"+controller), 0); err != nil {
+	return out, nil
+}
+
+// enable makes a controller available below a cgroup.
+func (e enabled) enable(parent, controller string) error {
+	if e[controller] {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte("+"+controller), 0); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("the machine's cgroup v2 has no %s controller", controller)
 		}
 		return err
 	}
+	e[controller] = true
 	return nil
 }
 
 func (g *cgroup) kill() error {
-	return os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0)
+	return put(g.fd, "cgroup.kill", "1")
 }
 
 // remove removes the cgroup. Processes that were killed stay in it for a moment
@@ -137,6 +150,14 @@ type Stats struct {
 	CPU      time.Duration // CPU time used since the sandbox was made
 }
 
+// OOMKills returns how many processes the kernel has killed for want of memory.
+func (s *Sandbox) OOMKills() int64 {
+	if s.cgroup == nil {
+		return 0
+	}
+	return s.cgroup.field("memory.events", "oom_kill")
+}
+
 // Stats reads the counters of the sandbox's cgroup; without one all are zero.
 func (s *Sandbox) Stats() Stats {
 	if s.cgroup == nil {
@@ -144,14 +165,14 @@ func (s *Sandbox) Stats() Stats {
 	}
 	return Stats{
 		Memory:   s.cgroup.value("memory.current"),
-		OOMKills: s.cgroup.field("memory.events", "oom_kill"),
+		OOMKills: s.OOMKills(),
 		Pids:     s.cgroup.value("pids.current"),
 		CPU:      time.Duration(s.cgroup.field("cpu.stat", "usage_usec")) * time.Microsecond,
 	}
 }
 
 func (g *cgroup) value(file string) int64 {
-	b, err := os.ReadFile(filepath.Join(g.dir, file))
+	b, err := get(g.fd, file)
 	if err != nil {
 		return 0
 	}
@@ -164,7 +185,7 @@ func (g *cgroup) value(file string) int64 {
 
 // field returns a value of a flat keyed file.
 func (g *cgroup) field(file, key string) int64 {
-	b, err := os.ReadFile(filepath.Join(g.dir, file))
+	b, err := get(g.fd, file)
 	if err != nil {
 		return 0
 	}

@@ -51,6 +51,7 @@ type Runtime struct {
 
 	known  launches
 	filter sharedFilter
+	spares spares
 }
 
 // Sandbox is a container without processes: namespaces, mounts and a cgroup.
@@ -101,22 +102,32 @@ func (e Exit) String() string {
 // configuration's name is part of the place of its data. On an error nothing is
 // left but directories for data. An operation that failed is a *launch.Error.
 func (r *Runtime) Prepare(c *system.Container, configuration string) (*Sandbox, error) {
-	l, err := r.launch(c)
+	s, err := r.prepare(c, configuration)
 	if err != nil {
 		return nil, fmt.Errorf("preparing container %s: %w", c.Name, err)
+	}
+	return s, nil
+}
+
+func (r *Runtime) prepare(c *system.Container, configuration string) (*Sandbox, error) {
+	if s := r.spares.take(c); s != nil {
+		if err := s.equip(r, c); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		return s, nil
+	}
+	l, err := r.launch(c)
+	if err != nil {
+		return nil, err
 	}
 	data, err := r.openData(c, configuration)
 	if err != nil {
-		return nil, fmt.Errorf("preparing container %s: %w", c.Name, err)
+		return nil, err
 	}
-	s, err := r.sandbox(c, l, parts{
-		image:   filepath.Join(r.Store, "images", c.Image.Digest.String()),
-		objects: filepath.Join(r.Store, "objects"),
-		data:    data.directories(),
-	})
+	s, err := r.sandbox(c, l, r.parts(c, data))
 	if err != nil {
 		data.release()
-		return nil, fmt.Errorf("preparing container %s: %w", c.Name, err)
+		return nil, err
 	}
 	s.data, s.warnings = data, append(s.warnings, data.warnings()...)
 	return s, nil
@@ -129,44 +140,69 @@ type parts struct {
 	data    []string
 }
 
-func (r *Runtime) sandbox(c *system.Container, l *loadedLaunch, where parts) (_ *Sandbox, err error) {
-	s := &Sandbox{
-		name: c.Name, place: filepath.Join(r.State, c.Name), fds: [launch.UserNS + 1]int{-1, -1, -1, -1, -1, -1},
-		start: l.start, joining: l.join, env: c.Env,
+func (r *Runtime) parts(c *system.Container, data held) parts {
+	return parts{
+		image:   filepath.Join(r.Store, "images", c.Image.Digest.String()),
+		objects: filepath.Join(r.Store, "objects"),
+		data:    data.directories(),
 	}
+}
+
+func (r *Runtime) sandbox(c *system.Container, l *loadedLaunch, where parts) (_ *Sandbox, err error) {
+	s := newSandbox(c, l, filepath.Join(r.State, c.Name))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	if err := s.equip(r, c); err != nil {
+		return nil, err
+	}
+	return s, s.build(r, c, l, where)
+}
+
+func newSandbox(c *system.Container, l *loadedLaunch, place string) *Sandbox {
+	return &Sandbox{
+		name: c.Name, place: place, fds: [launch.UserNS + 1]int{-1, -1, -1, -1, -1, -1},
+		start: l.start, joining: l.join, env: c.Env,
+	}
+}
+
+// equip gives the sandbox what only one sandbox of a container can have, or
+// what changes while it waits: links, networks, the cgroup.
+func (s *Sandbox) equip(r *Runtime, c *system.Container) (err error) {
 	if len(c.Descriptors) > 0 {
 		if s.links, err = r.descriptors(c); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err = s.network(r, c); err != nil {
-		return nil, err
+		return err
 	}
 	if s.nofile, err = openFiles(); err != nil {
-		return nil, err
+		return err
 	}
-	if s.cgroup, s.warnings, err = makeCgroup(r.Cgroup, c); err != nil {
-		return nil, err
+	var warnings []string
+	if s.cgroup, warnings, err = makeCgroup(r.Cgroup, c); err != nil {
+		return err
 	}
-	if err := s.guard(r, c); err != nil {
-		return nil, err
-	}
+	s.warnings = append(s.warnings, warnings...)
+	return s.guard(r, c)
+}
+
+// build makes the namespaces and the mounts.
+func (s *Sandbox) build(r *Runtime, c *system.Container, l *loadedLaunch, where parts) error {
 	if err := os.MkdirAll(s.place, 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.run(l.spaces, nil, func(pid int) error { return mapIDs(pid, c.IDs) }); err != nil {
-		return nil, err
+		return err
 	}
-	err = s.makeRoot(r, l.root, where)
+	err := s.makeRoot(r, l.root, where)
 	if errors.Is(err, unix.ENOTBLK) {
 		err = s.makeRootOnLoop(r, l.root, where)
 	}
-	return s, err
+	return err
 }
 
 // makeRootOnLoop mounts the image from a loop device. EROFS wants a block
@@ -292,9 +328,19 @@ func (s *Sandbox) Kill() error {
 	return nil
 }
 
+// Release gives up what another sandbox may wait for: the container's data and
+// its devices. No process may be left but those that have been killed. Close
+// does it as well.
+func (s *Sandbox) Release() {
+	s.data.release()
+	s.data = nil
+	s.devices.close()
+}
+
 // Close removes the sandbox: its mounts go with the last reference to their
 // namespace. No process may be left but those that have been killed.
 func (s *Sandbox) Close() error {
+	s.Release()
 	var errs []error
 	for i, fd := range s.fds {
 		if fd >= 0 {
@@ -309,7 +355,5 @@ func (s *Sandbox) Close() error {
 		errs = append(errs, s.cgroup.remove())
 		s.cgroup = nil
 	}
-	s.data.release()
-	s.devices.close()
 	return errors.Join(errs...)
 }

@@ -66,9 +66,11 @@ func (s *sharedFilter) close() error {
 	return f.Close()
 }
 
-// Close gives up what the runtime's containers share. Those that run keep
-// their limits.
-func (r *Runtime) Close() error { return r.filter.close() }
+// Close gives up what the runtime's containers share, and the spares. Those that
+// run keep their limits.
+func (r *Runtime) Close() error {
+	return errors.Join(r.KeepSpares(func(*system.Container) bool { return false }), r.filter.close())
+}
 
 // devices is what a sandbox may do with devices, and the way to its /dev.
 type devices struct {
@@ -112,21 +114,12 @@ func (s *Sandbox) guard(r *Runtime, c *system.Container) error {
 		s.devices.filter = filter
 	}
 	if err == nil {
-		err = s.attach(filter)
+		err = filter.Attach(s.cgroup.fd)
 	}
 	if err != nil {
 		s.warnings = append(s.warnings, fmt.Sprintf("its use of devices is not limited: %v", err))
 	}
 	return nil
-}
-
-func (s *Sandbox) attach(f *bpf.DeviceFilter) error {
-	dir, err := os.Open(s.cgroup.dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return f.Attach(int(dir.Fd()))
 }
 
 // AddDevice makes the node of a device in the container's /dev and allows its

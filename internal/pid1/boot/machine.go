@@ -46,6 +46,8 @@ type machine struct {
 	ready     time.Duration // from then to main
 	log       *logs.Book
 	reaper    sandbox.Reaper
+	remover   sandbox.Remover
+	spares    keeper
 
 	system        digest.Digest
 	store         *store.Store
@@ -77,10 +79,19 @@ type step struct {
 
 func newMachine(console io.Writer, began time.Time) *machine {
 	now := time.Now()
-	return &machine{
+	m := &machine{
 		began: began, ready: now.Sub(began), ending: make(chan Ending, 1),
 		log: logs.New(console, time.Now, began),
 	}
+	m.remover.Failed = func(container string, err error) {
+		m.log.Printf("%s: removing its sandbox: %v", container, err)
+	}
+	return m
+}
+
+// containersOf returns the runtime of a configuration's containers.
+func (m *machine) containersOf(configuration string) *sandbox.Runtime {
+	return &sandbox.Runtime{Container: &m.runtime, Configuration: configuration, Reaper: &m.reaper, Devices: m.devices, Remover: &m.remover}
 }
 
 // run does steps and notes how long each took. It stops at the first failure.
@@ -178,8 +189,7 @@ func (m *machine) plan() (err error) {
 	if err := m.watchDevices(); err != nil {
 		return err
 	}
-	rt := &sandbox.Runtime{Container: &m.runtime, Configuration: m.configuration.Name, Reaper: &m.reaper, Devices: m.devices}
-	m.supervisor, err = supervise.New(m.configuration, rt, m.scribe())
+	m.supervisor, err = supervise.New(m.configuration, m.containersOf(m.configuration.Name), m.scribe())
 	return err
 }
 
@@ -188,9 +198,12 @@ func (m *machine) start() error {
 	m.supervisor.Run()
 	ctx, cancel := context.WithCancel(context.Background())
 	go m.watchHealth(ctx)
+	kept := m.keepSpares(ctx)
 	m.later("stop the containers", func() error {
 		cancel()
 		m.supervisor.Shutdown()
+		<-kept
+		m.remover.Drain()
 		return m.runtime.Close()
 	})
 	return nil

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/instar-os/instar/internal/pid1/sandbox"
 	"github.com/instar-os/instar/internal/pid1/supervise"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/wire"
@@ -82,7 +81,10 @@ func (m *machine) obstacles(from, to *system.Configuration) []string {
 			why = append(why, fmt.Sprintf("%s is the fallback: it runs without the data partition, which is mounted", to.Name))
 		}
 	}
-	for _, field := range supervise.Differing(from, to, "name", "fallback", "command", "containers", "links", "networks") {
+	// Containers are most of the text, and stand for themselves.
+	x, y := *from, *to
+	x.Containers, y.Containers = nil, nil
+	for _, field := range supervise.Differing(x, y, "name", "fallback", "command", "containers", "links", "networks") {
 		why = append(why, fmt.Sprintf("the %s of %s and %s differ", field, from.Name, to.Name))
 	}
 	return why
@@ -146,7 +148,8 @@ func (m *machine) switchLive(ctx context.Context, p wire.SwitchPlan, within time
 	began := time.Now()
 	before := m.switcher.note(&st)
 	m.log.Printf("switching from %s to %s: %s", p.From, p.To, describe(p.Changes))
-	rt := &sandbox.Runtime{Container: &m.runtime, Configuration: to.Name, Reaper: &m.reaper, Devices: m.devices}
+	rt := m.containersOf(to.Name)
+	defer m.spares.wake()
 	m.devices.Use(to)
 	from := m.supervisor.Configuration()
 	err := m.rewired(to, func() error {

@@ -103,6 +103,29 @@ func TestObstacles(t *testing.T) {
 	}
 }
 
+// TestSparable holds that there are spares of what a live switch would start,
+// and of nothing else.
+func TestSparable(t *testing.T) {
+	names := func(m *machine) string {
+		var all []string
+		for _, c := range m.sparable() {
+			all = append(all, c.Name)
+		}
+		return strings.Join(all, " ")
+	}
+	m := planning(t, "day")
+	if got := names(m); got != "a c" { // nothing runs: a would be started as well
+		t.Errorf("spares of %q", got)
+	}
+	m.manifest.Configurations[1].Containers[1].Data = []system.Data{{Path: "/x"}}
+	if got := names(m); got != "a" {
+		t.Errorf("with data, spares of %q", got)
+	}
+	if got := names(planning(t, "rescue")); got != "" {
+		t.Errorf("from the fallback, spares of %q", got)
+	}
+}
+
 func TestSwitchByReboot(t *testing.T) {
 	m := planning(t, "day")
 	reboot := wire.SwitchRequest{Configuration: "night", Mode: wire.SwitchReboot}

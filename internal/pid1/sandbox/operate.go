@@ -29,6 +29,15 @@ func (b *box) Freeze(frozen bool) error {
 	return b.life.during(func() error { return b.s.Freeze(frozen) })
 }
 
+// OOMKills implements supervise.Operated.
+func (b *box) OOMKills() (n int64) {
+	b.life.during(func() error {
+		n = b.s.OOMKills()
+		return nil
+	})
+	return n
+}
+
 // Usage implements supervise.Operated.
 func (b *box) Usage() (u supervise.Usage) {
 	b.life.during(func() error {

@@ -17,30 +17,45 @@ const again = 50 * time.Millisecond
 // Reaper fetches the ends of orphans, which become children of PID 1, and
 // leaves those of children that somebody waits for. The zero value is ready.
 type Reaper struct {
-	spawn sync.RWMutex // held for reading while a child is made and noted
-
-	mu  sync.Mutex
-	own map[int]int // PID to how often: a number can be reused before Forget
+	mu     sync.Mutex
+	own    map[int]int   // PID to how often: a number can be reused before Forget
+	making int           // children that are being made and are not noted yet
+	due    chan struct{} // tells Run that none is, when it has waited for that; made by it
+	wanted bool          // it waits
 }
 
 // Spawn makes a child and notes its PID, 0 for one that has ended already, so
-// that no reaping comes in between.
+// that no reaping comes in between. Children are made at the same time: nobody
+// waits for anybody.
 func (r *Reaper) Spawn(make func() (pid int, err error)) error {
-	r.spawn.RLock()
-	defer r.spawn.RUnlock()
+	r.mu.Lock()
+	r.making++
+	r.mu.Unlock()
 	pid, err := make()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if err == nil && pid != 0 {
 		r.note(pid, 1)
+	}
+	if r.making--; r.making == 0 && r.wanted {
+		r.wanted = false
+		select {
+		case r.due <- struct{}{}:
+		default:
+		}
 	}
 	return err
 }
 
 // Forget says that a child has been waited for.
-func (r *Reaper) Forget(pid int) { r.note(pid, -1) }
-
-func (r *Reaper) note(pid, n int) {
+func (r *Reaper) Forget(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.note(pid, -1)
+}
+
+// note is called under r.mu.
+func (r *Reaper) note(pid, n int) {
 	if r.own == nil {
 		r.own = map[int]int{}
 	}
@@ -54,6 +69,10 @@ func (r *Reaper) Run(ctx context.Context) {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, unix.SIGCHLD)
 	defer signal.Stop(children)
+	due := make(chan struct{}, 1)
+	r.mu.Lock()
+	r.due = due
+	r.mu.Unlock()
 	for {
 		var retry <-chan time.Time
 		if r.reap() {
@@ -61,6 +80,7 @@ func (r *Reaper) Run(ctx context.Context) {
 		}
 		select {
 		case <-children:
+		case <-due:
 		case <-retry:
 		case <-ctx.Done():
 			return
@@ -69,19 +89,21 @@ func (r *Reaper) Run(ctx context.Context) {
 }
 
 // reap fetches orphans up to the first zombie that is not one; true when there
-// is such a zombie, which may hide others.
+// is such a zombie, which may hide others. While children are made it does
+// nothing, and is called again when none is.
 func (r *Reaper) reap() bool {
-	r.spawn.Lock()
-	defer r.spawn.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.making > 0 {
+		r.wanted = true
+		return false
+	}
 	for {
 		pid := zombie()
 		if pid == 0 {
 			return false
 		}
-		r.mu.Lock()
-		own := r.own[pid] > 0
-		r.mu.Unlock()
-		if own {
+		if r.own[pid] > 0 {
 			return true
 		}
 		if unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG, nil) != nil {

@@ -24,6 +24,7 @@ type Runtime struct {
 	Configuration string
 	Reaper        *Reaper
 	Devices       *devices.Watcher // nil: containers get no devices
+	Remover       *Remover         // nil: Close of a sandbox removes all of it at once
 }
 
 // Lacks returns what a container waits for beside other containers, and a
@@ -37,6 +38,7 @@ func (r *Runtime) Lacks(c *system.Container) (what []string, changed <-chan stru
 
 // Prepare implements supervise.Runtime.
 func (r *Runtime) Prepare(c *system.Container) (supervise.Sandbox, error) {
+	r.Remover.wait(c.Name)
 	var s *container.Sandbox
 	err := r.Reaper.Spawn(func() (int, error) {
 		var err error
@@ -46,7 +48,7 @@ func (r *Runtime) Prepare(c *system.Container) (supervise.Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &box{s: s, c: c, reaper: r.Reaper, detach: func() {}}
+	b := &box{s: s, c: c, reaper: r.Reaper, remover: r.Remover, detach: func() {}}
 	if r.Devices == nil {
 		return b, nil
 	}
@@ -56,12 +58,18 @@ func (r *Runtime) Prepare(c *system.Container) (supervise.Sandbox, error) {
 	return b, nil
 }
 
+// Spare makes a sandbox ahead of Prepare.
+func (r *Runtime) Spare(c *system.Container) error {
+	return r.Reaper.Spawn(func() (int, error) { return 0, r.Container.Spare(c) })
+}
+
 type box struct {
-	s      *container.Sandbox
-	c      *system.Container
-	reaper *Reaper
-	life   lifetime
-	detach func()
+	s       *container.Sandbox
+	c       *system.Container
+	reaper  *Reaper
+	remover *Remover
+	life    lifetime
+	detach  func()
 }
 
 func (b *box) Warnings() []string { return b.s.Warnings() }
@@ -72,7 +80,12 @@ func (b *box) Kill() error        { return b.s.Kill() }
 func (b *box) Close() error {
 	b.life.end()
 	b.detach()
-	return b.s.Close()
+	if b.remover == nil {
+		return b.s.Close()
+	}
+	b.s.Release()
+	b.remover.later(b.c.Name, b.s.Close)
+	return nil
 }
 
 // Start implements supervise.Sandbox.

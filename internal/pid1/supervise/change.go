@@ -3,6 +3,7 @@ package supervise
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -58,8 +59,10 @@ func (u *unit) lasts() bool { return u.alive() || u.status.State == wire.Done }
 // difference says why a container cannot run on from one configuration into
 // another, "" when it can. Where it stands in the definition does not count.
 func difference(from, to *system.Configuration, a, b *system.Container) string {
-	if names := Differing(a, b, "source"); len(names) > 0 {
-		return "another " + strings.Join(names, ", ")
+	if !alike(a, b) {
+		if names := Differing(a, b, "source"); len(names) > 0 {
+			return "another " + strings.Join(names, ", ")
+		}
 	}
 	if from.Name == to.Name {
 		return ""
@@ -70,6 +73,15 @@ func difference(from, to *system.Configuration, a, b *system.Container) string {
 		}
 	}
 	return ""
+}
+
+// alike says that two containers are the same but for their place in the
+// definition. It is the quick answer: values whose encodings are the same can be
+// unlike.
+func alike(a, b *system.Container) bool {
+	x, y := *a, *b
+	x.Source, y.Source = "", ""
+	return reflect.DeepEqual(x, y)
 }
 
 // Differing returns the names of the fields in which the canonical encodings of

@@ -199,6 +199,8 @@ func (b *box) Freeze(frozen bool) error {
 	return nil
 }
 
+func (b *box) OOMKills() int64 { return b.does.oomKills }
+
 func (b *box) Usage() Usage { return Usage{Memory: 4096, OOMKills: b.does.oomKills} }
 
 func (b *box) Processes() ([]wire.ProcessStatus, error) {

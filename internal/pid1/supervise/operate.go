@@ -15,6 +15,7 @@ type Operated interface {
 	// Freeze lets all processes stand still, or go on.
 	Freeze(frozen bool) error
 	Usage() Usage
+	OOMKills() int64 // Usage has it as well, and takes longer
 	Processes() ([]wire.ProcessStatus, error)
 }
 
@@ -162,7 +163,7 @@ func (s *Supervisor) Stats() wire.StatsReply {
 // outOfMemory notes what the kernel killed in a life that has ended, and makes
 // it the reason of the end.
 func (u *unit) outOfMemory(sb Sandbox, e *end) {
-	kills := sb.Usage().OOMKills
+	kills := sb.OOMKills()
 	if kills == 0 {
 		return
 	}
