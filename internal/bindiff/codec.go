@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/instar-os/instar/internal/bindiff/arith"
+	"github.com/instar-os/instar/internal/bindiff/field"
 )
 
 // codec writes or reads one stream: the same steps for both, so that what is
@@ -23,9 +24,39 @@ type codec struct {
 	wrongs int
 	out    sink
 	recent uint64 // the last eight bytes made, the newest lowest
-	next   int    // bytes that are right until the next wrong one
-	last   int    // the run before
-	raw    bool   // literals are sent as they are
+	booked uint64
+	spent  [parts]uint64 // writer: by part, as arith.Coder.Spent counts
+	next   int           // bytes that are right until the next wrong one
+	last   int           // the run before
+	raw    bool          // literals are sent as they are
+
+	// Of files with fields; layout is nil for others.
+	layout      *field.Layout
+	newSections []field.Section
+	pair        []int32
+	predictor   *predictor
+	before      uint64 // target of the field before, in old
+	beforeNow   uint64 // and in the new file
+	nearOld     int
+	nearNew     int
+}
+
+// part is what bytes of a stream are spent on.
+type part int
+
+const (
+	partControl part = iota // spans and sections
+	partWrong               // bytes in spans, and where they are
+	partLiteral
+	partField
+	parts
+)
+
+// book adds what was spent since the last call to a part.
+func (k *codec) book(p part) {
+	now := k.c.Spent()
+	k.spent[p] += now - k.booked
+	k.booked = now
 }
 
 // endless is a run that reaches the end of the file.
@@ -37,29 +68,46 @@ func (k *codec) file(old []byte, size int, p plan, text []byte, w io.Writer) err
 	k.old, k.size, k.text, k.spans, k.class, k.raw = old, size, text, p.spans, p.class, p.raw
 	k.out = sink{w: w, left: size}
 	k.recent, k.last = 0, 0
-	kind := k.models.class.Code(k.c, uint64(k.class)<<1|b2u(k.raw))
-	if kind >= 2*uint64(classes) {
+	k.spent, k.booked = [parts]uint64{}, k.c.Spent()
+	k.layout, k.newSections, k.pair, k.predictor = p.layout, p.sections, p.pair, nil
+	k.before, k.beforeNow, k.nearOld, k.nearNew = 0, 0, -1, -1
+	kind := k.models.class.Code(k.c, uint64(k.class)<<2|b2u(k.layout != nil)<<1|b2u(k.raw))
+	if kind >= 4*uint64(classes) {
 		return k.damaged("class %d", kind)
 	}
-	k.class, k.raw = class(kind/2), kind%2 != 0
+	k.class, k.raw = class(kind/4), kind%2 != 0
 	if err := k.codeSpans(); err != nil {
 		return err
 	}
+	if kind/2%2 != 0 {
+		if k.c.Reading() {
+			if k.layout = field.Find(old); k.layout == nil {
+				return k.damaged("the old file is no ELF file")
+			}
+		}
+		if err := k.codeSections(); err != nil {
+			return err
+		}
+	}
+	k.book(partControl)
 	if !k.c.Reading() {
 		k.wrong = k.wrongBytes(nil)
 		k.wrongs = len(k.wrong)
 	}
 	k.nextRun(0)
+	k.book(partWrong)
 	at := 0
 	for i, s := range k.spans {
 		k.gap(at, int(s.at)-at, i)
-		k.copy(int(s.at), int(s.from), int(s.n))
+		k.book(partLiteral)
+		k.pieces(s, k.copy, k.field)
 		at = int(s.at + s.n)
 		if k.c.Err() != nil {
 			break
 		}
 	}
 	k.gap(at, size-at, len(k.spans))
+	k.book(partLiteral)
 	k.out.flush()
 	if err := k.c.Err(); err != nil {
 		if k.c.Reading() {
@@ -123,15 +171,17 @@ func (k *codec) codeSpans() error {
 func (k *codec) wrongBytes(list []int32) []int32 {
 	run := int32(0)
 	for _, s := range k.spans {
-		a, b := k.text[s.at:s.at+s.n], k.old[s.from:s.from+s.n]
-		for i := range a {
-			if a[i] != b[i] {
-				list = append(list, run)
-				run = 0
-			} else {
-				run++
+		k.pieces(s, func(at, from, n int) {
+			a, b := k.text[at:at+n], k.old[from:from+n]
+			for i := range a {
+				if a[i] != b[i] {
+					list = append(list, run)
+					run = 0
+				} else {
+					run++
+				}
 			}
-		}
+		}, func(field.Field, int) {})
 	}
 	return list
 }
@@ -163,12 +213,13 @@ func (k *codec) copy(at, from, n int) {
 			}
 		}
 		if n == 0 || k.c.Err() != nil {
-			return
+			break
 		}
 		k.substitute(at, from)
 		at, from, n = at+1, from+1, n-1
 		k.nextRun(k.last)
 	}
+	k.book(partWrong)
 }
 
 // substitute codes a byte that differs from the one of old at from.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/instar-os/instar/internal/bindiff/arith"
+	"github.com/instar-os/instar/internal/bindiff/field"
 	"github.com/instar-os/instar/internal/bindiff/suffix"
 )
 
@@ -24,6 +25,8 @@ type Pair struct {
 // Options says how hard Encode works. The zero value works.
 type Options struct {
 	Workers int // goroutines that look for matches; 0: one a CPU. The stream does not depend on it
+
+	bits int // of tables; 0: tableBits. Tests take fewer
 }
 
 // Report says where the bytes of a stream went, file by file.
@@ -35,8 +38,12 @@ type Report struct {
 // FileReport is one file of a Report.
 type FileReport struct {
 	Name     string
-	Old, New int64 // sizes
-	Bytes    int64 // of the stream, within a few
+	From, To int64 // sizes of both files
+	Bytes    int64 // of the stream, within 1 %: the sum of the following four
+	Control  int64 // where spans and sections are
+	Fixes    int64 // bytes of spans that differ, and where they are
+	New      int64 // bytes that no span covers
+	Missed   int64 // fields that were not foretold
 	Spans    int
 	Literals int64 // bytes that no span covers
 	Wrong    int   // bytes of spans that differ
@@ -48,6 +55,9 @@ type FileReport struct {
 //
 // Memory: six times the largest old file for each worker, and 100 MiB.
 func Encode(ctx context.Context, w io.Writer, pairs []Pair, opt Options) (Report, error) {
+	if opt.bits == 0 {
+		opt.bits = tableBits
+	}
 	workers := opt.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -88,12 +98,12 @@ func Encode(ctx context.Context, w io.Writer, pairs []Pair, opt Options) (Report
 	var report Report
 	start(func() error {
 		var err error
-		report, err = write(ctx, io.MultiWriter(w, forth), pairs, plans, ahead)
+		report, err = write(ctx, io.MultiWriter(w, forth), pairs, plans, ahead, opt.bits)
 		forth.CloseWithError(err)
 		return err
 	})
 	start(func() error {
-		err := verify(back, pairs)
+		err := verify(back, pairs, opt.bits)
 		back.CloseWithError(err)
 		return err
 	})
@@ -141,7 +151,12 @@ func (p Pair) plan() (plan, error) {
 	}
 	pl := plan{class: classify(text)}
 	if len(old) > 0 && !bytes.Equal(old, text) {
-		pl.spans = match(suffix.New(old), old, text)
+		a, b := old, text
+		if x, y := field.Find(old), field.Find(text); x != nil && y != nil {
+			a, b = x.Canonical(), y.Canonical()
+			pl.layout, pl.sections, pl.pair = x, y.Sections, pairSections(x.Sections, y.Sections)
+		}
+		pl.spans = match(suffix.New(a), a, b)
 	} else if len(old) >= minSpan {
 		pl.spans = []span{{n: int32(len(old))}}
 	}
@@ -208,11 +223,11 @@ func dense(text []byte, spans []span) bool {
 }
 
 // write codes all pairs.
-func write(ctx context.Context, w io.Writer, pairs []Pair, plans []chan plan, ahead chan struct{}) (Report, error) {
+func write(ctx context.Context, w io.Writer, pairs []Pair, plans []chan plan, ahead chan struct{}, bits int) (Report, error) {
 	if _, err := w.Write([]byte{Version}); err != nil {
 		return Report{}, fmt.Errorf("write the difference: %w", err)
 	}
-	k := codec{models: newModels(tableBits), c: arith.NewWriter(w)}
+	k := codec{models: newModels(bits), c: arith.NewWriter(w)}
 	var r Report
 	for i, p := range pairs {
 		var pl plan
@@ -226,12 +241,13 @@ func write(ctx context.Context, w io.Writer, pairs []Pair, plans []chan plan, ah
 		if err != nil {
 			return r, err
 		}
-		before := k.c.Written()
 		if err := k.file(old, len(text), pl, text, nil); err != nil {
 			return r, fmt.Errorf("write the difference of %s: %w", p.Name, err)
 		}
-		f := FileReport{Name: p.Name, Old: int64(len(old)), New: int64(len(text)), Bytes: k.c.Written() - before,
-			Spans: len(pl.spans), Literals: int64(len(text)), Wrong: k.wrongs}
+		f := FileReport{Name: p.Name, From: int64(len(old)), To: int64(len(text)), Spans: len(pl.spans),
+			Literals: int64(len(text)), Wrong: k.wrongs,
+			Control: k.bytes(partControl), Fixes: k.bytes(partWrong), New: k.bytes(partLiteral), Missed: k.bytes(partField)}
+		f.Bytes = f.Control + f.Fixes + f.New + f.Missed
 		for _, s := range pl.spans {
 			f.Literals -= int64(s.n)
 		}
@@ -242,9 +258,12 @@ func write(ctx context.Context, w io.Writer, pairs []Pair, plans []chan plan, ah
 	return r, err
 }
 
+// bytes returns what was spent on a part of the file at hand.
+func (k *codec) bytes(p part) int64 { return int64(k.spent[p]+1<<14) >> 15 }
+
 // verify makes every new file of the stream and compares it.
-func verify(stream io.Reader, pairs []Pair) error {
-	d, err := NewDecoder(stream)
+func verify(stream io.Reader, pairs []Pair, bits int) error {
+	d, err := newDecoder(stream, bits)
 	if err != nil {
 		return err
 	}

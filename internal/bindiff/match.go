@@ -3,6 +3,7 @@ package bindiff
 import (
 	"bytes"
 
+	"github.com/instar-os/instar/internal/bindiff/field"
 	"github.com/instar-os/instar/internal/bindiff/suffix"
 )
 
@@ -11,6 +12,11 @@ type plan struct {
 	class class
 	raw   bool
 	spans []span
+
+	// Of files with fields.
+	layout   *field.Layout   // of the old file
+	sections []field.Section // of the new one
+	pair     []int32
 }
 
 // sure is a match so long that no better one is looked for.

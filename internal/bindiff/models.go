@@ -5,14 +5,15 @@ import "github.com/instar-os/instar/internal/bindiff/arith"
 // models is everything that is learned along a stream. Writer and reader hold
 // the same at each point of it. About 45 MiB.
 type models struct {
-	class   arith.Number
-	literal arith.Number
-	spans   [classes]spanModel
-	run     [classes][runContexts]arith.Number
-	gap     *arith.Bytes
-	sub     *arith.Bytes
-	history history
-	hashes  [8]uint32
+	class    arith.Number
+	spans    [classes]spanModel
+	run      [classes][runContexts]arith.Number
+	sections sectionModels
+	fields   fieldModels
+	gap      *arith.Bytes
+	sub      *arith.Bytes
+	history  history
+	hashes   [8]uint32
 }
 
 // spanModel codes the list of spans.

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 )
 
 // Coder codes binary decisions. One goroutine at a time.
@@ -29,6 +30,7 @@ type Coder struct {
 	low   uint64 // of a writer
 	cache byte
 	held  int64 // bytes that a carry may still change
+	spent uint64
 	out   *bufio.Writer
 	n     int64
 }
@@ -119,7 +121,11 @@ func (c *Coder) Bit(bit int, p uint32) int {
 			c.code -= bound
 		} else {
 			c.low += uint64(bound)
+			p = 65536 - p
 		}
+	}
+	if !c.reading {
+		c.spent += uint64(cost[p>>4])
 	}
 	for c.rng < 1<<24 {
 		c.rng <<= 8
@@ -130,6 +136,24 @@ func (c *Coder) Bit(bit int, p uint32) int {
 		}
 	}
 	return bit
+}
+
+// Spent returns how much a writer has written so far, in bits / 4096: finer
+// than Written, and within 1 %.
+func (c *Coder) Spent() uint64 { return c.spent }
+
+// cost is what a decision of probability i/4096 takes, in bits / 4096.
+var cost = makeCost()
+
+func makeCost() (t [4097]uint16) {
+	for i := range t {
+		p := float64(i) / 4096
+		if i == 0 {
+			p = 1. / 8192
+		}
+		t[i] = uint16(min(65535, -4096*math.Log2(p)))
+	}
+	return t
 }
 
 // Even codes the low n bits of v, each as likely 0 as 1.

@@ -1,0 +1,142 @@
+package field
+
+// Place is a field's position in one of the two files.
+type Place struct {
+	Layout *Layout
+	Addr   uint64 // of the field
+	Before uint64 // target of the field before
+}
+
+// Read returns the value of a field whose bytes are b.
+func (f Field) Read(b []byte) uint64 {
+	switch k := f.Kind(); {
+	case k.Size() == 8:
+		return le.Uint64(b)
+	case k == Branch26:
+		return uint64(int64(le.Uint32(b)) << 38 >> 36)
+	case k == Page21:
+		w := le.Uint32(b)
+		return uint64(int64(w>>5&0x7ffff<<2|w>>29&3) << 43 >> 31)
+	case k == Low12:
+		return uint64(le.Uint32(b)>>10&0xfff) << scale(le.Uint32(b))
+	case k == Type32, k == Name32, k == Sym32:
+		return uint64(le.Uint32(b))
+	}
+	return uint64(int64(int32(le.Uint32(b))))
+}
+
+// Write makes the bytes of value v; b has those of the old file.
+func (f Field) Write(b []byte, v uint64) {
+	switch k := f.Kind(); {
+	case k.Size() == 8:
+		le.PutUint64(b, v)
+	case k == Branch26:
+		le.PutUint32(b, le.Uint32(b)&^0x3ffffff|uint32(v>>2)&0x3ffffff)
+	case k == Page21:
+		le.PutUint32(b, le.Uint32(b)&0x9f00001f|uint32(v>>14)&0x7ffff<<5|uint32(v>>12)&3<<29)
+	case k == Low12:
+		w := le.Uint32(b)
+		le.PutUint32(b, w&^(0xfff<<10)|uint32(v>>scale(w))&0xfff<<10)
+	default:
+		le.PutUint32(b, uint32(v))
+	}
+}
+
+// scale returns by how many bits the immediate of an ADD, load or store is
+// shifted.
+func scale(w uint32) uint32 {
+	if w>>24&0x3b == 0x39 { // load or store, unsigned offset
+		if w>>26&1 != 0 && w>>30 == 0 && w>>23&1 != 0 {
+			return 4
+		}
+		return w >> 30
+	}
+	return 0
+}
+
+// base returns what a field's target is counted from at a place. section is
+// the field's aux, or the section that stands for it in the other file.
+func (f Field) base(p Place, section int) uint64 {
+	switch f.Kind() {
+	case Rel32:
+		return p.Addr + uint64(f.Aux())
+	case Sec32, Sec64, Sym32:
+		if section >= 0 && section < len(p.Layout.Sections) {
+			return p.Layout.Sections[section].Addr
+		}
+	case SecPC64:
+		if section >= 0 && section < len(p.Layout.Sections) {
+			return p.Layout.Sections[section].Addr + 4
+		}
+	case Len32, Len64:
+		return p.Before
+	case Branch26:
+		return p.Addr
+	case Page21:
+		return p.Addr &^ 0xfff
+	case Low12:
+		return p.Before &^ 0xfff
+	}
+	return 0
+}
+
+// Target returns what a field of value v points to.
+func (f Field) Target(p Place, section int, v uint64) uint64 {
+	if f.Kind() == Sym32 {
+		v *= symbolSize
+	}
+	return f.base(p, section) + v
+}
+
+// Value returns the value of a field that points to target.
+func (f Field) Value(p Place, section int, target uint64) uint64 {
+	v := target - f.base(p, section)
+	switch f.Kind() {
+	case Sym32:
+		return v / symbolSize
+	case Abs64, Sec64, SecPC64, Len64, Token64, Known64:
+		return v
+	case Branch26:
+		return uint64(int64(v<<36) >> 36)
+	case Page21:
+		return uint64(int64(v&^0xfff<<31) >> 31)
+	case Low12:
+		return v & 0xfff
+	case Type32, Name32:
+		return v & 0xffffffff
+	}
+	return uint64(int64(int32(v)))
+}
+
+// Section returns the section that the field's aux names, or -1.
+func (f Field) Section() int {
+	switch f.Kind() {
+	case Sec32, Sec64, SecPC64, Sym32:
+		return f.Aux()
+	}
+	return -1
+}
+
+// Known returns the value of a Known64 field in a file of which l knows the
+// sections. pair translates sections of the old file.
+func (f Field) Known(l *Layout, pair []int32) uint64 {
+	i := f.Aux() / 4
+	if f.Aux()%4 == 3 {
+		end := uint64(0)
+		for _, j := range l.byOff {
+			end = max(end, l.Sections[j].Off+l.Sections[j].Size)
+		}
+		return (end + 7) &^ 7
+	}
+	if i >= len(pair) || pair[i] < 0 {
+		return 0
+	}
+	switch s := &l.Sections[pair[i]]; f.Aux() % 4 {
+	case 0:
+		return s.Addr
+	case 1:
+		return s.Off
+	default:
+		return s.Size
+	}
+}
