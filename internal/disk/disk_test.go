@@ -96,8 +96,8 @@ func TestGPTRoundTrip(t *testing.T) {
 	if err := g.Write(d); err != nil {
 		t.Fatal(err)
 	}
-	if last := d.writes[len(d.writes)-1]; last != SectorSize || d.writes[0] < 99<<20 {
-		t.Errorf("written at %v; want the backup first and LBA 1 last", d.writes)
+	if last := d.writes[len(d.writes)-1]; last != SectorSize || d.writes[1] < 99<<20 {
+		t.Errorf("written at %v; want the backup before LBA 1, which is last", d.writes)
 	}
 	back, err := ReadGPT(d, int64(len(d.b)))
 	if err != nil || back.Recovered || !slices.Equal(back.Partitions, g.Partitions) || back.Disk != g.Disk {
@@ -114,36 +114,66 @@ func TestGPTRoundTrip(t *testing.T) {
 	}
 }
 
-// Every cut between two writes leaves the old or the new table.
+// Every cut before, within and after a write leaves the old or the new table,
+// for a reader of the primary as for one of the backup; again and again, so
+// that both places of the entries are written over.
 func TestGPTCut(t *testing.T) {
-	old, b := table(t, 100<<20), make([]byte, 100<<20)
-	if err := old.Write(&memDisk{b: b}); err != nil {
+	const size = 100 << 20
+	b := make([]byte, size)
+	if err := table(t, size).Write(&memDisk{b: b}); err != nil {
 		t.Fatal(err)
 	}
-	changed := table(t, 100<<20)
-	changed.Partitions[0].Name = "other"
-	for cut := range 5 {
-		d := &cutDisk{memDisk{b: bytes.Clone(b)}, cut}
-		if err := changed.Write(d); err == nil {
-			t.Fatalf("cut %d did not happen", cut)
-		}
-		g, err := ReadGPT(d, int64(len(b)))
+	for round := range 3 {
+		old, err := ReadGPT(&memDisk{b: b}, size)
 		if err != nil {
-			t.Fatalf("cut %d: %v", cut, err)
+			t.Fatal(err)
 		}
-		if !slices.Equal(g.Partitions, old.Partitions) && !slices.Equal(g.Partitions, changed.Partitions) {
-			t.Errorf("cut %d: neither old nor new", cut)
+		name := fmt.Sprint("other", round)
+		for cut := 0; ; cut++ {
+			d := &cutDisk{memDisk{b: bytes.Clone(b)}, cut / 2, cut%2 == 1}
+			changed, err := ReadGPT(d, size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed.Partitions[0].Name = name
+			done := changed.Write(d) == nil
+			g, err := ReadGPT(d, size)
+			if err != nil {
+				t.Fatalf("round %d, cut %d: %v", round, cut, err)
+			}
+			if !slices.Equal(g.Partitions, old.Partitions) && !slices.Equal(g.Partitions, changed.Partitions) {
+				t.Fatalf("round %d, cut %d: neither old nor new", round, cut)
+			}
+			if done {
+				b = d.b
+				break
+			}
+			again := &cutDisk{memDisk{b: d.b}, 100, false}
+			g.Partitions[0].Name = name
+			if err := g.Write(again); err != nil {
+				t.Fatal(err)
+			}
+			if g, err := ReadGPT(again, size); err != nil || g.Recovered || !slices.Equal(g.Partitions, changed.Partitions) {
+				t.Fatalf("round %d, cut %d, then again: %+v, %v", round, cut, g, err)
+			}
 		}
 	}
 }
 
+// cutDisk loses power after so many writes; torn lets half of the next one
+// through, and of a single sector garbage.
 type cutDisk struct {
 	memDisk
 	left int
+	torn bool
 }
 
 func (c *cutDisk) WriteAt(p []byte, off int64) (int, error) {
 	if c.left == 0 {
+		if c.torn {
+			copy(c.b[off:], p[:len(p)/2])
+			c.b[off+60] ^= 0x55
+		}
 		return 0, io.ErrClosedPipe
 	}
 	c.left--

@@ -23,8 +23,13 @@ const (
 	entrySectors  = entryCount * entrySize / SectorSize
 	alignSectors  = Align / SectorSize
 	maxNameUnits  = 36
-	tailSectors   = entrySectors + 1 // backup entries and header
+	tailSectors   = 2*entrySectors + 1 // both backup entry arrays and the header
 	gptHeaderSize = 92
+
+	// Each header has two places for its entries and points to one of them:
+	// a table is changed by writing the other place and then one sector.
+	primaryA = 2
+	primaryB = primaryA + entrySectors
 )
 
 // Partition is one entry of a table.
@@ -51,13 +56,32 @@ type GPT struct {
 	// Recovered says that ReadGPT found the primary table damaged and read
 	// the backup; Write repairs it.
 	Recovered bool
+
+	// Where ReadGPT found the entries of the valid headers, in sectors, 0 for
+	// none: Write leaves those alone.
+	primary, backup uint64
+	protected       bool // ReadGPT found a protective MBR, whatever size of disk it tells
 }
 
 // sectors returns the number of sectors of the disk.
 func (g *GPT) sectors() uint64 { return uint64(g.Size) / SectorSize }
 
-// LastUsable returns the last sector that a partition may hold.
+// LastUsable returns the last sector that a partition may hold. The first place
+// of the backup's entries follows it, as firmware that repairs a table expects.
 func (g *GPT) LastUsable() uint64 { return g.sectors() - tailSectors - 1 }
+
+// places returns where the entries of the primary and the backup header go
+// next: where those of the valid headers are not.
+func (g *GPT) places() (primary, backup uint64) {
+	primary, backup = primaryA, g.LastUsable()+1
+	if g.primary == primary {
+		primary = primaryB
+	}
+	if g.backup == backup {
+		backup += entrySectors
+	}
+	return primary, backup
+}
 
 // MinSize returns the smallest disk in bytes that holds partitions of the given
 // sizes, each aligned, and both tables.
@@ -128,7 +152,7 @@ func (g *GPT) checkPartition(p Partition) error {
 		return fmt.Errorf("partition %q has no type or no GUID", p.Name)
 	case len(utf16.Encode([]rune(p.Name))) > maxNameUnits:
 		return fmt.Errorf("partition name %q is longer than %d UTF-16 units", p.Name, maxNameUnits)
-	case p.First > p.Last || p.First < 2 || p.Last > g.LastUsable():
+	case p.First > p.Last || p.First < primaryB+entrySectors || p.Last > g.LastUsable():
 		return fmt.Errorf("partition %q: sectors %d to %d are not on the disk", p.Name, p.First, p.Last)
 	}
 	for _, q := range g.Partitions {

@@ -11,39 +11,57 @@ import (
 
 const gptSignature = "EFI PART"
 
-// Write writes the table in an order that leaves a valid one at every moment:
-// backup entries, backup header, protective MBR, primary entries, and last
-// the primary header in LBA 1. Between the steps it calls w's Sync, when it
-// has that method. It may run twice.
+// Write writes the table so that a cut at any write leaves the old or the new
+// one, whole: entries go to the places that no valid header points to, then
+// each header is one sector. It may run twice. When w has a method Sync, that
+// is called between the steps; without one the order is not held.
 //
-// The primary entries are written in place; a caller that changes partitions
-// which must survive a cut between the last two steps relies on the backup,
-// which ReadGPT then finds.
+// entries of both headers, sync, backup header in the last sector, sync, header
+// in LBA 1, sync. The protective MBR is written first when there is none, and
+// never again: firmware finds no table without it, and there is no second one.
+//
+// What is in force is the table that LBA 1 points to, and when that sector is
+// torn, the new one, by the backup.
 func (g *GPT) Write(w io.WriterAt) error {
 	if err := g.check(); err != nil {
 		return fmt.Errorf("writing a partition table: %w", err)
 	}
 	entries := g.encodeEntries()
 	last := g.sectors() - 1
-	steps := []struct {
-		what   string
-		sector uint64
-		data   []byte
-	}{
-		{"backup entries", last - entrySectors, entries},
-		{"backup header", last, g.encodeHeader(entries, last, 1, last-entrySectors)},
-		{"protective MBR", 0, g.encodeMBR()},
-		{"entries", 2, entries},
-		{"header", 1, g.encodeHeader(entries, 1, last, 2)},
+	primary, backup := g.places()
+	steps := []gptStep{{"protective MBR", 0, g.encodeMBR(), false}}
+	if g.protected {
+		steps = nil
 	}
+	steps = append(steps,
+		gptStep{"backup entries", backup, entries, false},
+		gptStep{"entries", primary, entries, true},
+		gptStep{"backup header", last, g.encodeHeader(entries, last, 1, backup), true},
+		gptStep{"header", 1, g.encodeHeader(entries, 1, last, primary), true})
 	for _, s := range steps {
-		if _, err := w.WriteAt(s.data, int64(s.sector)*SectorSize); err != nil {
-			return fmt.Errorf("writing a partition table's %s: %w", s.what, err)
+		if err := s.do(w); err != nil {
+			return fmt.Errorf("writing a partition table: %w", err)
 		}
-		if f, ok := w.(interface{ Sync() error }); ok {
-			if err := f.Sync(); err != nil {
-				return fmt.Errorf("syncing a partition table's %s: %w", s.what, err)
-			}
+	}
+	g.primary, g.backup, g.protected, g.Recovered = primary, backup, true, false
+	return nil
+}
+
+// gptStep is one write of a table.
+type gptStep struct {
+	what   string
+	sector uint64
+	data   []byte
+	sync   bool // after it
+}
+
+func (s gptStep) do(w io.WriterAt) error {
+	if _, err := w.WriteAt(s.data, int64(s.sector)*SectorSize); err != nil {
+		return fmt.Errorf("%s: %w", s.what, err)
+	}
+	if f, ok := w.(interface{ Sync() error }); ok && s.sync {
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("syncing %s: %w", s.what, err)
 		}
 	}
 	return nil
@@ -107,16 +125,35 @@ func ReadGPT(r io.ReaderAt, diskSize int64) (*GPT, error) {
 		return nil, fmt.Errorf("reading a partition table: a disk of %d bytes is too small", diskSize)
 	}
 	diskSize -= diskSize % SectorSize
-	g, err := readTable(r, diskSize, 1)
-	if err == nil {
-		return g, nil
+	mbr := make([]byte, SectorSize)
+	if err := readFull(r, mbr, 0); err != nil {
+		return nil, fmt.Errorf("reading a partition table: %w", err)
 	}
-	g, errBackup := readTable(r, diskSize, uint64(diskSize)/SectorSize-1)
-	if errBackup != nil {
+	g, err := readTable(r, diskSize, 1)
+	backup, errBackup := readTable(r, diskSize, uint64(diskSize)/SectorSize-1)
+	switch {
+	case err == nil && errBackup == nil:
+		g.backup = backup.backup
+	case err == nil:
+	case errBackup == nil:
+		g = backup
+		g.Recovered = true
+	default:
 		return nil, fmt.Errorf("reading a partition table: %w; backup: %w", err, errBackup)
 	}
-	g.Recovered = true
+	g.protected = isProtective(mbr)
 	return g, nil
+}
+
+// isProtective says whether firmware looks for a GPT behind this MBR: one entry
+// of type 0xEE begins in sector 1 (UEFI 2.10, 5.2.3).
+func isProtective(mbr []byte) bool {
+	for p := mbr[446:510]; len(p) > 0; p = p[16:] {
+		if p[4] == 0xee && binary.LittleEndian.Uint32(p[8:]) == 1 {
+			return mbr[510] == 0x55 && mbr[511] == 0xaa
+		}
+	}
+	return false
 }
 
 func readTable(r io.ReaderAt, diskSize int64, at uint64) (*GPT, error) {
@@ -146,6 +183,11 @@ func readTable(r io.ReaderAt, diskSize int64, at uint64) (*GPT, error) {
 		return nil, errors.New("wrong checksum of the entries")
 	}
 	g := &GPT{Disk: GUID(h[56:72]), Size: diskSize, Partitions: decodeEntries(entries)}
+	if at == 1 {
+		g.primary = entriesAt
+	} else {
+		g.backup = entriesAt
+	}
 	return g, g.check()
 }
 

@@ -17,6 +17,10 @@ var (
 	TypeESP   = mustGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 	TypeLinux = mustGUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 
+	// TypeSlot is instar's own: of boot slots that are not in force, which
+	// firmware must not look into.
+	TypeSlot = mustGUID("b2d4e2f0-5a0c-4a1e-8d6b-3a6f2e8f7c10")
+
 	// TypeRecord is instar's own: of the partition that package record describes.
 	TypeRecord = mustGUID("6f95e5a5-19b1-4bd0-9a6f-0d7b1c2e8a43")
 )

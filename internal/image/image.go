@@ -16,13 +16,13 @@ import (
 	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/durable"
 	"github.com/instar-os/instar/internal/record"
+	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 )
 
-// Names of the partitions, which init finds them by. Slots have a letter each.
+// Names of the partitions, which init finds them by. The slots' are slot.Name's.
 const (
-	slotName  = "instar-slot-"
 	StoreName = "instar-store"
 	DataName  = "instar-data"
 )
@@ -77,7 +77,7 @@ func newPlan(s *store.Store, sys digest.Digest, o Options) (*Plan, error) {
 	if p.files, err = storeFiles(s, m, closure); err != nil {
 		return nil, err
 	}
-	if p.slot, err = slotFiles(s, m, sys); err != nil {
+	if p.slot, err = SlotFiles(s, m, sys, 0, slot.Image{}); err != nil {
 		return nil, err
 	}
 	if err := p.checkSlot(); err != nil {
@@ -97,7 +97,7 @@ func (p *Plan) seed() []byte { return p.System[:] }
 func (p *Plan) partition(size, storeSize int64) error {
 	sizes := []int64{storeSize, record.Size}
 	for range p.Manifest.Boot.Slots {
-		sizes = append(sizes, p.Manifest.Boot.SlotSize)
+		sizes = append(sizes, p.Manifest.Boot.SlotSize+slot.Gap)
 	}
 	if least := disk.MinSize(sizes...); size == 0 {
 		size = least
@@ -106,10 +106,9 @@ func (p *Plan) partition(size, storeSize int64) error {
 			size, p.Manifest.Boot.Slots, p.Manifest.Boot.SlotSize, storeSize, least)
 	}
 	p.Table = &disk.GPT{Disk: disk.SeedGUID(p.seed(), "disk"), Size: size / disk.SectorSize * disk.SectorSize}
-	for i := range p.Manifest.Boot.Slots {
-		if err := p.add(slotName+string(rune('a'+i)), disk.TypeESP, p.Manifest.Boot.SlotSize); err != nil {
-			return err
-		}
+	guid := func(name string) disk.GUID { return disk.SeedGUID(p.seed(), name) }
+	if err := slot.Add(p.Table, p.Manifest.Boot.Slots, p.Manifest.Boot.SlotSize, true, guid); err != nil {
+		return err
 	}
 	if err := p.add(record.Partition, disk.TypeRecord, record.Size); err != nil {
 		return err
@@ -179,7 +178,13 @@ func (p *Plan) writeDisk(ctx context.Context, tool Tool, f *os.File) error {
 	if err := p.writeParts(ctx, tool, w, f); err != nil {
 		return err
 	}
-	return p.Table.Write(w)
+	return p.writeTable(w)
+}
+
+// writeTable writes the partition table of a disk that has none.
+func (p *Plan) writeTable(w io.WriterAt) error {
+	g := *p.Table // writing changes where the next one would go
+	return g.Write(w)
 }
 
 // writeRecord writes the first record: the system is good. On a disk that held

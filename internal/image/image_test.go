@@ -17,6 +17,7 @@ import (
 	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/pe"
 	"github.com/instar-os/instar/internal/record"
+	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/tree"
@@ -237,6 +238,11 @@ func TestBudget(t *testing.T) {
 	if _, err := NewPlan(w.Store, w.d, Options{}); err == nil || !strings.Contains(err.Error(), "the largest is EFI/Linux/instar-") {
 		t.Errorf("an initrd larger than the slot: %v", err)
 	}
+	w.m.Kernel.Initrd = w.put(random(17<<20, 1))
+	w.system()
+	if _, err := NewPlan(w.Store, w.d, Options{}); err == nil || !strings.Contains(err.Error(), "too small for an update: two systems, the new and the last good one, with 18014208 bytes a system") {
+		t.Errorf("an initrd larger than half of the slot: %v", err)
+	}
 }
 
 // A disk with everything in it, read back by other tools.
@@ -284,7 +290,8 @@ func (s section) Sync() error                              { return s.f.Sync() }
 func checkSlots(t *testing.T, f *os.File, g *disk.GPT, p *Plan) {
 	t.Helper()
 	for i, part := range g.Partitions[:2] {
-		v, err := disk.ReadFAT(io.NewSectionReader(f, part.Offset(), part.Size()), part.Size())
+		off, size := slot.Span(part)
+		v, err := disk.ReadFAT(io.NewSectionReader(f, off, size), size)
 		if err != nil {
 			t.Fatalf("slot %d: %v", i, err)
 		}
@@ -292,7 +299,7 @@ func checkSlots(t *testing.T, f *os.File, g *disk.GPT, p *Plan) {
 		for _, file := range v.Files {
 			names = append(names, file.Path)
 		}
-		want := []string{"EFI/BOOT/BOOTX64.EFI", "EFI/Linux/" + uki.Name(p.System), "loader/loader.conf"}
+		want := []string{"EFI/BOOT/BOOTX64.EFI", "EFI/Linux/" + slot.Entry{System: p.System.Short()}.Name(), "loader/loader.conf"}
 		if i == 1 {
 			want = nil
 		}

@@ -97,7 +97,7 @@ func (p *Plan) install(ctx context.Context, tool Tool, path string) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return p.Table.Write(f)
+	return p.writeTable(f)
 }
 
 // openDisk opens the disk for writing. A device that is in use is refused: it

@@ -5,12 +5,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"strings"
+	"slices"
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/kernel"
 	"github.com/instar-os/instar/internal/pe"
+	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/uki"
 )
@@ -39,12 +40,9 @@ func verified(objects Objects, m *system.Manifest) uki.Parts {
 	}
 }
 
-// slotFiles are the files of a boot slot.
-func slotFiles(objects Objects, m *system.Manifest, sys digest.Digest) ([]disk.FATFile, error) {
-	loaderPath, ok := uki.LoaderPaths[m.Arch]
-	if !ok {
-		return nil, fmt.Errorf("no UEFI boot path is known for architecture %q", m.Arch)
-	}
+// SlotFiles are the files of a slot with a system of the store: confirmed with
+// tries 0, else on trial, beside the image of the last good one.
+func SlotFiles(objects Objects, m *system.Manifest, sys digest.Digest, tries int, good slot.Image) ([]disk.FATFile, error) {
 	loader, err := objects.Bytes(m.Kernel.Loader.Digest, maxBoot)
 	if err != nil {
 		return nil, fmt.Errorf("boot loader: %w", err)
@@ -53,22 +51,28 @@ func slotFiles(objects Objects, m *system.Manifest, sys digest.Digest) ([]disk.F
 	if err != nil {
 		return nil, err
 	}
-	conf := "default " + uki.Name(sys) + "@" + m.Default + "\ntimeout 0\neditor no\nauto-entries no\nauto-firmware no\n"
-	var files []disk.FATFile
-	for _, f := range []struct {
-		path string
-		data pe.Content
-	}{{loaderPath, bytes.NewReader(loader)}, {uki.Dir + "/" + uki.Name(sys), image}, {"loader/loader.conf", strings.NewReader(conf)}} {
-		files = append(files, disk.FATFile{Path: f.path, Size: f.data.Size(), Data: f.data})
-	}
-	return files, nil
+	c := slot.Contents{Arch: m.Arch, Loader: bytes.NewReader(loader), New: slot.Image{System: sys, UKI: image}, Tries: tries, Good: good}
+	return c.Files()
 }
 
-// checkSlot writes the first slot to nowhere, to learn whether it fits.
+// checkSlot writes slots to nowhere, to learn whether what they must hold fits:
+// the system now, and beside another one of its size during an update.
 func (p *Plan) checkSlot() error {
-	v := &disk.FAT{Size: p.Manifest.Boot.SlotSize, Label: "INSTAR-A", Files: p.slot}
-	if err := v.Write(discard{}); err != nil {
-		return fmt.Errorf("boot slot: %w; kernel %d, initrd %d bytes", err, p.Manifest.Kernel.Image.Size, p.Manifest.Kernel.Initrd.Size)
+	image := p.slot[1] // as slot.Contents orders them
+	second := image
+	second.Path += ".second"
+	for _, try := range []struct {
+		what  string
+		files []disk.FATFile
+	}{
+		{"the system", p.slot},
+		{"an update: two systems, the new and the last good one,", append(slices.Clone(p.slot), second)},
+	} {
+		v := &disk.FAT{Size: p.Manifest.Boot.SlotSize, Label: slot.Label(0), Files: try.files}
+		if err := v.Write(discard{}); err != nil {
+			return fmt.Errorf("a boot slot of %d bytes is too small for %s with %d bytes a system (kernel %d, initrd %d): %w",
+				p.Manifest.Boot.SlotSize, try.what, image.Size, p.Manifest.Kernel.Image.Size, p.Manifest.Kernel.Initrd.Size, err)
+		}
 	}
 	return nil
 }
@@ -81,16 +85,15 @@ func (discard) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 // writeSlot formats slot i. The first holds the system, the others wait for
 // updates with empty file systems.
 func (p *Plan) writeSlot(w io.WriterAt, i int) error {
-	name := slotName + string(rune('a'+i))
+	name := slot.Name(i)
 	part, _ := p.Table.Find(name)
+	offset, size := slot.Span(part)
 	id := disk.SeedGUID(p.seed(), name+" volume")
-	v := &disk.FAT{
-		Size: part.Size(), Label: "INSTAR-" + string(rune('A'+i)), ID: binary.LittleEndian.Uint32(id[:]), Time: p.Manifest.Epoch,
-	}
+	v := &disk.FAT{Size: size, Label: slot.Label(i), ID: binary.LittleEndian.Uint32(id[:]), Time: p.Manifest.Epoch}
 	if i == 0 {
 		v.Files = p.slot
 	}
-	if err := v.Write(io.NewOffsetWriter(w, part.Offset())); err != nil {
+	if err := v.Write(io.NewOffsetWriter(w, offset)); err != nil {
 		return fmt.Errorf("slot %s: %w", name, err)
 	}
 	return nil

@@ -169,7 +169,7 @@ func TestCuts(t *testing.T) {
 				m.left = -1
 				at := fmt.Sprintf("%s, write %d, torn %v", kind, n, torn)
 				if err == nil {
-					if n < 5 {
+					if n < 4 {
 						t.Fatalf("%s: only %d writes", at, n)
 					}
 					break

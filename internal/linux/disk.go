@@ -1,0 +1,71 @@
+package linux
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Disk is an open block device, or a file that stands for one, that can be
+// read past the kernel's cache.
+type Disk struct {
+	*os.File
+	direct *os.File // nil: its file system has no direct reads
+}
+
+// OpenDisk opens a disk or a partition for reading and writing.
+func OpenDisk(path string) (*Disk, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	d := &Disk{File: f}
+	if direct, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0); err == nil {
+		d.direct = direct
+	}
+	return d, nil
+}
+
+// Close closes it.
+func (d *Disk) Close() error {
+	if d.direct == nil {
+		return d.File.Close()
+	}
+	return errors.Join(d.direct.Close(), d.File.Close())
+}
+
+// directAlign is what addresses, offsets and lengths of direct reads are
+// multiples of, in bytes: the largest logical block of a disk.
+const directAlign = 4096
+
+// ReadBack reads from the medium what was written and synced before.
+func (d *Disk) ReadBack(p []byte, off int64) (int, error) {
+	if d.direct == nil {
+		if err := unix.Fadvise(int(d.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+			return 0, fmt.Errorf("dropping what is cached of %s: %w", d.Name(), err)
+		}
+		return d.ReadAt(p, off)
+	}
+	first := off / directAlign * directAlign
+	size := (off + int64(len(p)) - first + directAlign - 1) / directAlign * directAlign
+	b := aligned(int(size))
+	n, err := d.direct.ReadAt(b, first)
+	if have := int64(n) - (off - first); have < int64(len(p)) {
+		if err == nil {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, fmt.Errorf("reading %d bytes of %s at %d back: %w", len(p), d.Name(), off, err)
+	}
+	return copy(p, b[off-first:]), nil
+}
+
+// aligned returns memory that begins on a multiple of directAlign.
+func aligned(size int) []byte {
+	b := make([]byte, size+directAlign)
+	skip := directAlign - int(uintptr(unsafe.Pointer(&b[0]))%directAlign)
+	return b[skip : skip+size]
+}
