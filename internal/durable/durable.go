@@ -152,9 +152,11 @@ func (k FS) Rename(oldpath, newpath string) error {
 }
 
 // MkdirAll makes dir and its missing parents, each durably. The mode is exact
-// for what it makes and untouched for what is there.
+// for what it makes and untouched for what is there; a cut can leave a directory
+// that lacks what the umask takes.
 //
-// For each missing directory from the top: mkdir, chmod, fsync(parent).
+// For each missing directory from the top: mkdir; chmod and fsync(dir), when
+// the umask took something; fsync(parent).
 func (k FS) MkdirAll(dir string, mode fs.FileMode) error {
 	switch info, err := os.Stat(dir); {
 	case err == nil && info.IsDir():
@@ -175,7 +177,22 @@ func (k FS) MkdirAll(dir string, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
+	if err := k.exact(dir, mode); err != nil {
+		return errors.Join(err, k.Unlink(dir)) // one that was there would keep its mode
+	}
 	return k.SyncDir(parent)
+}
+
+// exact gives a new directory the bits that the umask took.
+func (k FS) exact(dir string, mode fs.FileMode) error {
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() == mode.Perm() {
+		return err
+	}
+	if err := k.Chmod(dir, mode); err != nil {
+		return err
+	}
+	return k.SyncDir(dir)
 }
 
 // SyncDir makes the names in dir durable.

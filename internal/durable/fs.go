@@ -65,14 +65,14 @@ func (k FS) RemoveAll(path string) error {
 	return k.call(Call{Op: RemoveAllOp, Path: path}, func() error { return os.RemoveAll(path) })
 }
 
-// Mkdir makes a directory with an exact mode, without a sync.
+// Mkdir makes a directory, without a sync. The umask takes from the mode.
 func (k FS) Mkdir(path string, mode fs.FileMode) error {
-	return k.call(Call{Op: MkdirOp, Path: path}, func() error {
-		if err := os.Mkdir(path, mode); err != nil {
-			return err
-		}
-		return os.Chmod(path, mode)
-	})
+	return k.call(Call{Op: MkdirOp, Path: path}, func() error { return os.Mkdir(path, mode) })
+}
+
+// Chmod sets the mode of a file or directory, without a sync.
+func (k FS) Chmod(path string, mode fs.FileMode) error {
+	return k.call(Call{Op: ChmodOp, Path: path}, func() error { return os.Chmod(path, mode) })
 }
 
 // File is a file that is being written.

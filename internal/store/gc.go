@@ -106,7 +106,7 @@ func within(list, other []system.Object) []system.Object {
 // meanwhile. If it stops half way, every system that is left is whole, and it
 // may be run again with a new plan.
 //
-// flock exclusive; unlink systems, fsync; unlink images, fsync; unlink objects.
+// flock exclusive; unlink systems, fsync; unlink images, fsync; unlink objects, syncfs.
 func (s *Store) ExecuteGC(ctx context.Context, p *GCPlan) error {
 	if s.readOnly {
 		return s.errReadOnly("collecting garbage")
@@ -134,10 +134,11 @@ func (s *Store) collect(ctx context.Context, p *GCPlan) error {
 		dir            string
 		path           func(digest.Digest) string
 		planned, still []system.Object
+		sync           func(dir string) error
 	}{
-		{systemsDir, s.SystemPath, p.Delete.Systems, now.Delete.Systems},
-		{imagesDir, s.ImagePath, p.Delete.Images, now.Delete.Images},
-		{objectsDir, s.ObjectPath, p.Delete.Objects, now.Delete.Objects},
+		{systemsDir, s.SystemPath, p.Delete.Systems, now.Delete.Systems, s.fs.SyncDir},
+		{imagesDir, s.ImagePath, p.Delete.Images, now.Delete.Images, s.fs.SyncDir},
+		{objectsDir, s.ObjectPath, p.Delete.Objects, now.Delete.Objects, s.fs.SyncFS}, // their names are in 256 directories
 	} {
 		for _, o := range within(step.planned, step.still) {
 			if err := ctx.Err(); err != nil {
@@ -147,7 +148,7 @@ func (s *Store) collect(ctx context.Context, p *GCPlan) error {
 				return err
 			}
 		}
-		if err := s.fs.SyncDir(filepath.Join(s.dir, step.dir)); err != nil {
+		if err := step.sync(filepath.Join(s.dir, step.dir)); err != nil {
 			return err
 		}
 	}
