@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-image bench-links bench-start bench-switch test-tools clean FORCE
+.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-image bench-links bench-start bench-switch crash-vm test-tools clean FORCE
 
 all: build
 
@@ -37,6 +37,10 @@ demo: both examples
 
 test: both examples test-tools
 	./scripts/test
+
+# Cuts the power of machines at every write, and boots what is left.
+crash-vm: both examples test-tools
+	environment=$$(./scripts/test-inputs); eval "$$environment"; INSTAR_CRASH=full go test -timeout 120m -count 1 -v ./test/crash
 
 vet:
 	go vet ./...

@@ -132,6 +132,53 @@ func TestShares(t *testing.T) {
 	}
 }
 
+// TestIdentity sees that ranges with one identity have one content.
+func TestIdentity(t *testing.T) {
+	const size = 64 * SectorSize
+	r := rand.New(rand.NewPCG(3, 4))
+	l, err := New(bytes.NewReader(make([]byte, size)), size, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for i := range 60 {
+		if i%9 == 8 {
+			if err := l.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		n := 1 + r.IntN(8)
+		if _, err := l.WriteAt(bytes.Repeat([]byte{byte(i + 1)}, n*SectorSize), int64(r.IntN(64-n))*SectorSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content := map[uint64][]byte{}
+	again := 0
+	for n := range l.Len() {
+		for seed := range uint64(40) {
+			for _, s := range []*State{l.Cut(n, seed), l.Prefix(n), l.Lost(n)} {
+				const off, length = 8 * SectorSize, 16 * SectorSize
+				p := make([]byte, length)
+				if _, err := s.ReadAt(p, off); err != nil {
+					t.Fatal(err)
+				}
+				id := s.Identity(off, length)
+				if old, ok := content[id]; ok {
+					again++
+					if !bytes.Equal(old, p) {
+						t.Fatalf("after %d operations, seed %d: another content of identity %x", n, seed, id)
+					}
+				}
+				content[id] = p
+			}
+		}
+	}
+	if again == 0 || len(content) < 20 {
+		t.Errorf("%d identities, met %d times again", len(content), again)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	if _, err := New(bytes.NewReader(nil), 100, t.TempDir()); err == nil {
 		t.Error("a disk of 100 bytes was taken")

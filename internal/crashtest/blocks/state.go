@@ -1,7 +1,9 @@
 package blocks
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"io"
 	"math/bits"
 	"slices"
@@ -85,6 +87,45 @@ func (s *State) Size() int64 { return s.log.size }
 
 // Acknowledged returns the number of operations before the cut.
 func (s *State) Acknowledged() int { return s.n }
+
+// Identity returns a number that is the same for two states of one log when the
+// same writes make up a range of the disk: its content need not be read again.
+// Bytes.
+func (s *State) Identity(off, size int64) uint64 {
+	s.log.mu.RLock()
+	defer s.log.mu.RUnlock()
+	h := fnv.New64a()
+	var b [8]byte
+	add := func(v uint64) {
+		binary.LittleEndian.PutUint64(b[:], v)
+		h.Write(b[:])
+	}
+	for i, o := range s.log.ops[:s.n] {
+		if o.Kind == Flush || o.Off >= off+size || o.Off+o.Size <= off {
+			continue
+		}
+		if i < s.solid || o.FUA {
+			add(uint64(i))
+			continue
+		}
+		var bits uint64
+		from, to := max(o.Off, off)/SectorSize, (min(o.Off+o.Size, off+size)+SectorSize-1)/SectorSize
+		for sector := from; sector < to; sector++ {
+			bits <<= 1
+			if s.kept(i, sector) {
+				bits |= 1
+			}
+			if (sector-from)%63 == 62 || sector == to-1 {
+				if bits != 0 {
+					add(uint64(i)<<1 ^ uint64(sector)<<32)
+					add(bits)
+				}
+				bits = 0
+			}
+		}
+	}
+	return h.Sum64()
+}
 
 // last returns the operation that a sector's content comes from, -1 for the
 // base. The log is locked.
