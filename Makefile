@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-image bench-links bench-start bench-switch crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-image bench-links bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -41,6 +41,11 @@ test: both examples test-tools
 # Cuts the power of machines at every write, and boots what is left.
 crash-vm: both examples test-tools
 	environment=$$(./scripts/test-inputs); eval "$$environment"; INSTAR_CRASH=full go test -timeout 120m -count 1 -v ./test/crash
+
+# Cuts the power of every path that makes something last, in memory and on real
+# file systems. Reports are in out/crash.
+crash: test-tools
+	INSTAR_CRASH=full INSTAR_CRASH_REPORTS=$(CURDIR)/$(OUT)/crash go test -timeout 120m -count 1 -v ./internal/crashtest
 
 vet:
 	go vet ./...

@@ -2,8 +2,10 @@ package store
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -149,7 +151,8 @@ func (g *staging) settle() error {
 // rename moves what is pending to its final place, making the directories of
 // objects as they are needed.
 func (g *staging) rename() error {
-	for staged, final := range g.pending {
+	for _, staged := range slices.Sorted(maps.Keys(g.pending)) {
+		final := g.pending[staged]
 		err := g.fs.Move(staged, final)
 		if errors.Is(err, os.ErrNotExist) {
 			if err = g.fs.Mkdir(filepath.Dir(final), 0o755); err == nil || errors.Is(err, os.ErrExist) {
