@@ -83,7 +83,7 @@ func (b *Builder) container(ctx context.Context, name string, def *config.Defini
 		Name: name, Source: c.At, Args: c.Command, Prepare: c.Prepare,
 		Env: environment(c.Env, user), Dir: c.Dir,
 		UID: user.UID, GID: user.GID, Groups: groups,
-		Root: system.RootMode(c.Root), Control: c.Control,
+		Root: system.RootMode(c.Root), Control: c.Control, Init: c.Init,
 		Network: system.NetworkMode(c.Network), Hostname: name,
 		Capabilities: capabilities(c.Capabilities), Limits: limits(c),
 		OneShot: c.OneShot, Restart: restart(c), Health: health(c.Health), After: c.After,
@@ -172,6 +172,7 @@ func limits(c config.Container) system.Limits {
 	return system.Limits{
 		Memory: int64(c.Memory), Swap: int64(c.Swap), OOMScore: int64(c.OOMScore), Pids: int64(c.Pids), CPUWeight: int64(c.CPU.Weight),
 		CPUQuota: int64(c.CPU.Limit * quotaPeriod), Rlimits: c.Rlimits,
+		IOWeight: int64(c.IO.Weight), Disks: disks(c.IO),
 	}
 }
 
@@ -205,7 +206,15 @@ func stop(s config.Stop) (system.Stop, error) {
 	if !ok {
 		return system.Stop{}, fmt.Errorf("stop.signal: no signal %q", s.Signal)
 	}
-	return system.Stop{Signal: n, Timeout: int64(s.Timeout)}, nil
+	out := system.Stop{Signal: n, Timeout: int64(s.Timeout)}
+	for _, step := range s.Then {
+		n, ok := config.SignalNumber(step.Signal)
+		if !ok {
+			return system.Stop{}, fmt.Errorf("stop.then: no signal %q", step.Signal)
+		}
+		out.Then = append(out.Then, system.StopStep{Signal: n, Wait: int64(step.Wait)})
+	}
+	return out, nil
 }
 
 // configurations puts the resolved containers into each configuration in an

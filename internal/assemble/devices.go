@@ -45,9 +45,13 @@ func own(c *system.Configuration, declared []config.Device) error {
 }
 
 func device(d config.Device) system.Device {
-	m := system.DeviceMatch(d.Match)
+	return system.Device{Name: d.Name, Match: deviceMatch(d.Match), To: d.To, Access: d.Access, Required: d.Required}
+}
+
+func deviceMatch(of config.DeviceMatch) system.DeviceMatch {
+	m := system.DeviceMatch(of)
 	m.Vendor, m.Product = plainID(m.Vendor), plainID(m.Product)
-	return system.Device{Name: d.Name, Match: m, To: d.To, Access: d.Access, Required: d.Required}
+	return m
 }
 
 func plainID(id string) string { return strings.TrimPrefix(strings.ToLower(id), "0x") }

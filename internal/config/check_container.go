@@ -19,6 +19,7 @@ func (c *checker) container(at string, ct Container) {
 	}
 	c.mounts(at, ct)
 	c.operated(at, ct)
+	c.io(at, ct)
 	c.users(at, ct)
 	if r := ct.Restart; r.Min > r.Max {
 		c.wrong(at+".restart", fmt.Sprintf("min, %s, is more than max, %s", r.Min, r.Max), "the delay grows from min to max")

@@ -30,7 +30,8 @@ type DeviceMatch struct {
 	Attributes map[string]string `yaml:"attributes" keys:"attribute" doc:"Files of the device's directory in sysfs, with their content." example:"{name: org.example.port}"`
 }
 
-func (m DeviceMatch) empty() bool {
+// Empty reports whether no attribute is given.
+func (m DeviceMatch) Empty() bool {
 	return m.Subsystem == "" && m.Driver == "" && m.Vendor == "" && m.Product == "" && m.Serial == "" && m.Path == "" && m.Name == "" && len(m.Attributes) == 0
 }
 
@@ -98,7 +99,7 @@ func (c *checker) device(at string, d Device, cfg Configuration) {
 		c.wrong(at+".container", fmt.Sprintf("the configuration has no container %q", d.Container), oneOf(d.Container, cfg.Containers))
 	}
 	switch {
-	case d.Match.empty() && !c.within(at+".match"):
+	case d.Match.Empty() && !c.within(at+".match"):
 		c.wrong(at+".match", "selects nothing", "give one of subsystem, driver, vendor, product, serial, path, name, attributes")
 	case d.Match.Subsystem == "net":
 		c.wrong(at+".match.subsystem", "a network device has no node", "declare it under network")

@@ -127,12 +127,14 @@ type Container struct {
 	Capabilities []string          `yaml:"capabilities" is:"capability" unique:"true" doc:"Capabilities that are kept. All others are dropped." example:"[NET_BIND_SERVICE]"`
 	Seccomp      string            `yaml:"seccomp" doc:"System call filter." enum:"default,unconfined" default:"default"`
 	CDI          []string          `yaml:"cdi" is:"relative" unique:"true" doc:"Container Device Interface files (JSON) whose device nodes, variables, groups and mounts it gets; FILE#DEVICE selects one of several devices." example:"[gpu.json#0]"`
+	Init         bool              `yaml:"init" doc:"Start a minimal first process, which takes the ends of orphans and passes signals on; the command is process 2. Without it the command is process 1."`
 	Control      bool              `yaml:"control" doc:"Give access to the supervisor's socket, /run/instar/control.sock."`
 	Memory       Size              `yaml:"memory" doc:"Largest memory, cgroup memory.max." min:"1MiB" example:"64MiB"`
 	Swap         Size              `yaml:"swap" doc:"Largest swap beside memory, cgroup memory.swap.max. Default: none."`
 	OOMScore     int               `yaml:"oomScore" doc:"Added to the badness of its processes when the whole machine has no memory left; the highest are killed first." default:"0" min:"-1000" max:"1000"`
 	Pids         int               `yaml:"pids" doc:"Largest number of processes." default:"1024" min:"1" max:"4194304"`
 	CPU          CPU               `yaml:"cpu" doc:"Share of the processors."`
+	IO           IO                `yaml:"io" doc:"Share of the disks."`
 	Rlimits      map[string]int64  `yaml:"rlimits" keys:"rlimit" min:"0" doc:"Resource limits (soft and hard) by name: nofile, nproc, core, memlock, …"`
 	Sysctls      map[string]string `yaml:"sysctls" keys:"sysctl" doc:"Kernel parameters of its own namespaces: net.*, fs.mqueue.*, kernel.shm*, kernel.msg*, kernel.sem, kernel.domainname." example:"{net.ipv4.ip_unprivileged_port_start: \"80\"}"`
 	Logs         Logs              `yaml:"logs" doc:"How much of its output is kept."`
@@ -203,7 +205,14 @@ type Health struct {
 // Stop is how a container ends.
 type Stop struct {
 	Signal  string        `yaml:"signal" is:"signal" doc:"First signal." default:"TERM" example:"QUIT"`
-	Timeout time.Duration `yaml:"timeout" doc:"Time until it is killed." default:"10s" max:"1h"`
+	Timeout time.Duration `yaml:"timeout" doc:"Time until the first step of then, or without one until it is killed." default:"10s" max:"1h"`
+	Then    []StopStep    `yaml:"then" doc:"Further signals, in order, while it has not ended. After the last one's wait it is killed." example:"[{signal: INT, wait: 2s}, {signal: QUIT}]"`
+}
+
+// StopStep is a further signal to a container that has not ended.
+type StopStep struct {
+	Signal string        `yaml:"signal,required" is:"signal" doc:"The signal." example:"QUIT"`
+	Wait   time.Duration `yaml:"wait" doc:"Time until the next step, after the last one until it is killed." default:"5s" max:"1h"`
 }
 
 // Configuration is a set of containers that run together.

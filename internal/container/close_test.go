@@ -35,7 +35,7 @@ func TestClosedByHand(t *testing.T) {
 	w.Cgroup = cgroup2(t)
 	loops := system.Device{Name: "loops", To: "/dev/own/loops", Access: "rw"}
 	good := w.container(t, func(c *system.Container) { c.Devices = []system.Device{loops} })
-	plain := w.container(t, func(c *system.Container) { c.Name = "plain" })
+	plain := w.container(t, func(c *system.Container) { c.Name, c.Init = "plain", true })
 	succeed(t, w.sandbox(t, plain).Start, "exit", "0") // descriptors of the Go runtime's own are open from here
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))

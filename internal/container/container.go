@@ -49,9 +49,13 @@ type Runtime struct {
 	// that is on networks, for the caller to close; nil when there are none.
 	Namespace func(container string) (int, error)
 
+	// Disks finds the disks of limits; nil when none can be limited.
+	Disks Disks
+
 	known  launches
 	filter sharedFilter
 	spares spares
+	init   initProgram
 }
 
 // Sandbox is a container without processes: namespaces, mounts and a cgroup.
@@ -68,6 +72,7 @@ type Sandbox struct {
 	nofile   *unix.Rlimit
 	start    *loaded
 	joining  *loaded
+	init     int // descriptor of the program of its own first process, the Runtime's; 0 for none
 	warnings []string
 	data     held
 	devices  devices
@@ -102,7 +107,11 @@ func (e Exit) String() string {
 // configuration's name is part of the place of its data. On an error nothing is
 // left but directories for data. An operation that failed is a *launch.Error.
 func (r *Runtime) Prepare(c *system.Container, configuration string) (*Sandbox, error) {
-	s, err := r.prepare(c, configuration)
+	err := closeMemory()
+	var s *Sandbox
+	if err == nil {
+		s, err = r.prepare(c, configuration)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing container %s: %w", c.Name, err)
 	}
@@ -131,6 +140,13 @@ func (r *Runtime) prepare(c *system.Container, configuration string) (*Sandbox, 
 	}
 	s.data, s.warnings = data, append(s.warnings, data.warnings()...)
 	return s, nil
+}
+
+// closeMemory keeps processes of containers out of this one's memory and files,
+// which a child has until it executes its program: prctl(2), PR_SET_DUMPABLE. It
+// has the container's user and is seen there before.
+func closeMemory() error {
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 }
 
 // parts says where what a container is made of is on this machine.
@@ -182,11 +198,17 @@ func (s *Sandbox) equip(r *Runtime, c *system.Container) (err error) {
 	if s.nofile, err = openFiles(); err != nil {
 		return err
 	}
+	if c.Init {
+		if s.init, err = r.init.open(); err != nil {
+			return err
+		}
+	}
 	var warnings []string
 	if s.cgroup, warnings, err = makeCgroup(r.Cgroup, c); err != nil {
 		return err
 	}
 	s.warnings = append(s.warnings, warnings...)
+	s.warnings = append(s.warnings, r.limitDisks(s.cgroup, c.Limits)...)
 	return s.guard(r, c)
 }
 

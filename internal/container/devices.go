@@ -69,7 +69,7 @@ func (s *sharedFilter) close() error {
 // Close gives up what the runtime's containers share, and the spares. Those that
 // run keep their limits.
 func (r *Runtime) Close() error {
-	return errors.Join(r.KeepSpares(func(*system.Container) bool { return false }), r.filter.close())
+	return errors.Join(r.KeepSpares(func(*system.Container) bool { return false }), r.filter.close(), r.init.close())
 }
 
 // devices is what a sandbox may do with devices, and the way to its /dev.

@@ -17,7 +17,7 @@ import (
 // assembly of spawn reads.
 type operation struct {
 	nr   uintptr
-	meta uint64 // bits 0-5: argument i names a slot; 8-15: slot of the result; 16-27: error that is tolerated
+	meta uint64 // bits 0-5: argument i names a slot; 6: it is a clone; 8-15: slot of the result; 16-27: error that is tolerated; 32-63: of a clone, where the first process goes on
 	args [6]uintptr
 }
 
@@ -90,6 +90,9 @@ func load(p *launch.Program) (*loaded, error) {
 	}
 	for i, op := range p.Ops {
 		o := operation{nr: op.Call.Number(p.Arch), meta: uint64(op.Out)<<8 | uint64(op.Tolerate)<<16}
+		if op.Call == launch.Clone {
+			o.meta |= 1<<6 | uint64(p.Behind(i))<<32
+		}
 		for j, a := range op.Args {
 			o.args[j] = uintptr(a.Value)
 			switch a.Kind {
@@ -146,6 +149,8 @@ func (l *loaded) run(slots []uintptr, cgroup int) (pid, pidfd int, err error) {
 		return pid, pidfd, nil
 	}
 	exit, err := wait(pidfd)
+	runtime.KeepAlive(slots) // until now a process of a clone could use them
+	runtime.KeepAlive(args)
 	unix.Close(pidfd)
 	if err != nil {
 		return 0, -1, err
@@ -161,7 +166,8 @@ func (l *loaded) run(slots []uintptr, cgroup int) (pid, pidfd int, err error) {
 // program.
 func (l *loaded) finished(op int) bool {
 	last := len(l.ops) - 1
-	return op > last || op == last && l.program.Ops[last].Call == launch.Execve
+	call := l.program.Ops[last].Call
+	return op > last || op == last && (call == launch.Execve || call == launch.Execveat)
 }
 
 // wait waits for the end of a child by its pidfd and reaps it.

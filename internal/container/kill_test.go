@@ -73,6 +73,14 @@ func TestKilledAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	behind, err := w.launch(w.container(t, func(c *system.Container) { c.Init, c.UID, c.GID = true, 7, 8 }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := w.init.open()
+	if err != nil {
+		t.Fatal(err)
+	}
 	main := w.sandbox(t, c) // Start and Join run in it
 	process := run(t, main, "sleep")
 	defer process.Wait()
@@ -93,6 +101,11 @@ func TestKilledAnywhere(t *testing.T) {
 		}},
 		{"start", whole.start.program, func(l *loaded) error {
 			s := &Sandbox{name: "probe", fds: main.fds, start: l, nofile: main.nofile, cgroup: main.cgroup}
+			_, err := s.Start([]string{"/bin/true"}, nil, nil, nil)
+			return err
+		}},
+		{"start behind a first process", behind.start.program, func(l *loaded) error {
+			s := &Sandbox{name: "probe", fds: main.fds, start: l, nofile: main.nofile, cgroup: main.cgroup, init: first}
 			_, err := s.Start([]string{"/bin/true"}, nil, nil, nil)
 			return err
 		}},

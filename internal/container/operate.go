@@ -58,33 +58,6 @@ func (s *Sandbox) Processes() ([]int, error) {
 	return pids, nil
 }
 
-// Blocks is what a sandbox has read from and written to block devices, in
-// bytes.
-type Blocks struct{ Read, Written int64 }
-
-// Blocks sums io.stat; what the machine does not count is 0.
-func (s *Sandbox) Blocks() (b Blocks) {
-	if s.cgroup == nil {
-		return b
-	}
-	text, err := os.ReadFile(filepath.Join(s.cgroup.dir, "io.stat"))
-	if err != nil {
-		return b
-	}
-	for word := range strings.FieldsSeq(string(text)) {
-		key, value, _ := strings.Cut(word, "=")
-		n, err := strconv.ParseInt(value, 10, 64)
-		switch {
-		case err != nil:
-		case key == "rbytes":
-			b.Read += n
-		case key == "wbytes":
-			b.Written += n
-		}
-	}
-	return b
-}
-
 // Swap returns the swap in use, in bytes.
 func (s *Sandbox) Swap() int64 {
 	if s.cgroup == nil {

@@ -18,6 +18,7 @@ import (
 // Process is a process of a sandbox that the runtime started.
 type Process struct {
 	pid, pidfd int
+	all        bool // it takes all signals: a container's own first process
 
 	mu   sync.Mutex
 	done bool // pidfd is closed
@@ -74,10 +75,12 @@ func (s *Sandbox) Start(args []string, stdin, stdout, stderr *os.File) (*Process
 	for i, f := range s.links {
 		slots[launch.FirstDescriptor+i] = f.Fd()
 	}
+	slots[launch.Init] = uintptr(s.init)
 	p, err := s.execute(s.start, slots, args, [3]*os.File{stdin, stdout, stderr})
 	if err != nil {
 		return nil, fmt.Errorf("starting %s in container %s: %w", command(args), s.name, err)
 	}
+	p.all = s.init != 0
 	s.mu.Lock()
 	s.main = p
 	s.mu.Unlock()

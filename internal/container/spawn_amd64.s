@@ -71,6 +71,8 @@ call:
 	MOVQ	8(R12), CX
 	CMPQ	AX, $0xfffffffffffff001
 	JCC	failed
+	BTQ	$6, CX // clone
+	JCS	cloned
 	SHRQ	$8, CX
 	ANDQ	$0xff, CX
 	MOVQ	AX, (R13)(CX*8)
@@ -78,12 +80,29 @@ advance:
 	ADDQ	$64, R12
 	INCQ	R14
 	JMP	next
+cloned:
+	TESTQ	AX, AX
+	JEQ	advance // the new process
+	SHRQ	$32, CX // the operation behind its last one
+	LEAQ	-1(CX), DX
+	CMPQ	DX, 0(R15)
+	JNE	lost
+	CMPQ	8(R15), $0
+	JNE	lost
+	MOVQ	CX, DX
+	SUBQ	R14, DX
+	SHLQ	$6, DX
+	ADDQ	DX, R12
+	MOVQ	CX, R14
+	JMP	next
 failed:
 	NEGQ	AX
 	SHRQ	$16, CX // the error that is tolerated
+	ANDQ	$0xfff, CX
 	CMPQ	AX, CX
 	JEQ	advance
 	MOVQ	AX, 8(R15)
+lost:
 	MOVQ	$127, DI
 	JMP	exit
 end:

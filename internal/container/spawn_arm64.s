@@ -64,6 +64,7 @@ call:
 	MOVD	8(R19), R9
 	CMN	$4095, R0
 	BCS	failed
+	TBNZ	$6, R9, cloned // clone
 	LSR	$8, R9, R9
 	AND	$0xff, R9, R9
 	MOVD	R0, (R20)(R9<<3)
@@ -71,12 +72,28 @@ advance:
 	ADD	$64, R19
 	ADD	$1, R21
 	B	next
+cloned:
+	CBZ	R0, advance // the new process
+	LSR	$32, R9, R9 // the operation behind its last one
+	SUB	$1, R9, R10
+	MOVD	0(R22), R11
+	CMP	R10, R11
+	BNE	lost
+	MOVD	8(R22), R11
+	CBNZ	R11, lost
+	SUB	R21, R9, R10
+	LSL	$6, R10, R10
+	ADD	R10, R19, R19
+	MOVD	R9, R21
+	B	next
 failed:
 	NEG	R0, R0
 	LSR	$16, R9, R9 // the error that is tolerated
+	AND	$0xfff, R9, R9
 	CMP	R9, R0
 	BEQ	advance
 	MOVD	R0, 8(R22)
+lost:
 	MOVD	$127, R0
 	B	exit
 end:

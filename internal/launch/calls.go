@@ -48,6 +48,8 @@ const (
 	Chroot
 	Fchdir
 	Setdomainname
+	Clone // see Op
+	Execveat
 )
 
 // archs gives the column of an architecture in calls.
@@ -100,6 +102,8 @@ var calls = [...]struct {
 	Fchdir:        {"fchdir", [2]uint16{81, 50}},
 	Fchownat:      {"fchownat", [2]uint16{260, 54}},
 	Setdomainname: {"setdomainname", [2]uint16{171, 162}},
+	Clone:         {"clone", [2]uint16{56, 220}},
+	Execveat:      {"execveat", [2]uint16{322, 281}},
 }
 
 // String returns the call's name in Linux.

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -59,6 +60,9 @@ func (s *Spec) check() error {
 	}
 	if err := s.checkIDs(); err != nil {
 		return err
+	}
+	if c.Init && c.IDs.Base == 0 && slices.Contains(c.Capabilities, "CAP_SYS_PTRACE") {
+		return errors.New("with SYS_PTRACE among the machine's users it could look into the supervisor while its first process starts")
 	}
 	if err := checkSysctls(c); err != nil {
 		return err

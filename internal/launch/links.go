@@ -14,8 +14,8 @@ import (
 const FirstDescriptor = FirstData
 
 // linkEnv returns the variables by which the first process finds the files of
-// its links: sd_listen_fds(3) for listeners. It is PID 1 of its namespace.
-func linkEnv(list []system.Descriptor) []string {
+// its links: sd_listen_fds(3) for listeners. pid is its number.
+func linkEnv(list []system.Descriptor, pid int) []string {
 	var env, listeners []string
 	for i, d := range list {
 		if v := d.Variable(); v != "" {
@@ -25,7 +25,7 @@ func linkEnv(list []system.Descriptor) []string {
 		}
 	}
 	if n := len(listeners); n > 0 {
-		env = append(env, fmt.Sprintf("LISTEN_FDS=%d", n), "LISTEN_FDNAMES="+strings.Join(listeners, ":"), "LISTEN_PID=1")
+		env = append(env, fmt.Sprintf("LISTEN_FDS=%d", n), "LISTEN_FDNAMES="+strings.Join(listeners, ":"), fmt.Sprint("LISTEN_PID=", pid))
 	}
 	return env
 }

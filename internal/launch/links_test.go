@@ -25,7 +25,7 @@ func TestLinkEnvironment(t *testing.T) {
 		"c": "INSTAR_LINK_WATER_LEVEL=3",
 		"d": "",
 	} {
-		if got := strings.Join(linkEnv(system.Descriptors(links, container)), " "); got != want {
+		if got := strings.Join(linkEnv(system.Descriptors(links, container), 1), " "); got != want {
 			t.Errorf("%s has %s\nwant %s", container, got, want)
 		}
 	}

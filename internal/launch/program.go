@@ -49,7 +49,10 @@ type Arg struct {
 	Value uint64
 }
 
-// Op is one system call.
+// Op is one system call. After Clone both processes go on with the operations
+// that follow: the new one, which shares all memory, as far as the next Execve;
+// the first one stands still until then and goes on behind it. When the new one
+// fails, the first one ends.
 type Op struct {
 	Call     Call
 	Args     [6]Arg
@@ -98,6 +101,7 @@ const (
 	IDMap     // Root: address of a struct mount_attr that maps by the user namespace
 	Nofile    // Start, Join: address of the default struct rlimit64 of open files
 	Env       // Join: address of the environment
+	Init      // Start: descriptor of the program of a container's own first process
 	FirstData // Root: address of the path of the container's first data; the others follow. Start: see FirstDescriptor
 )
 
@@ -162,6 +166,9 @@ func (p *Program) Check() error {
 		return fmt.Errorf("launch program with %d relocations, more than %d", len(p.Relocs), MaxRelocs)
 	case p.Slots < FirstData:
 		return fmt.Errorf("launch program with %d slots, less than %d", p.Slots, FirstData)
+	}
+	if err := p.checkClone(); err != nil {
+		return fmt.Errorf("launch program: %w", err)
 	}
 	lastNUL := bytes.LastIndexByte(p.Pool, 0)
 	for i := range p.Ops {

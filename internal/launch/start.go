@@ -83,20 +83,30 @@ func (b *builder) process(s *Spec, caps uint64, users int, links []system.Descri
 	}
 	b.user(c, caps)
 	b.streams(links)
-	if users == MountNS {
-		b.do("taking its terminal", Ioctl, imm(0), imm(unix.TIOCSCTTY), imm(0)).Tolerate = syscall.ENOTTY
-	}
-	b.do("clearing the signal mask", RtSigprocmask, imm(unix.SIG_SETMASK), b.bytes(words(0)), imm(0), imm(8))
-	env := b.vector(append(slices.Clip(c.Env), linkEnv(links)...))
-	if users == MountNS {
-		env = held(Env)
-	}
 	b.do("forbidding new privileges", Prctl, imm(unix.PR_SET_NO_NEW_PRIVS), imm(1))
 	if s.Filter != nil {
 		fprog := b.bytes(words(uint64(len(s.Filter)/8), 0)) // struct sock_fprog: length, address
 		b.point(fprog, 8, b.bytes(s.Filter))
 		b.do("installing the system call filter", Seccomp, imm(unix.SECCOMP_SET_MODE_FILTER), imm(0), fprog)
 	}
+	switch {
+	case users == MountNS:
+		b.do("taking its terminal", Ioctl, imm(0), imm(unix.TIOCSCTTY), imm(0)).Tolerate = syscall.ENOTTY
+		b.command(held(Env))
+	case c.Init:
+		b.divide(func() { b.first(c, links) })
+	default:
+		b.first(c, links)
+	}
+}
+
+// first executes the command of the container.
+func (b *builder) first(c *system.Container, links []system.Descriptor) {
+	b.command(b.vector(append(slices.Clip(c.Env), linkEnv(links, commandPID(c.Init))...)))
+}
+
+func (b *builder) command(env Arg) {
+	b.do("clearing the signal mask", RtSigprocmask, imm(unix.SIG_SETMASK), b.bytes(words(0)), imm(0), imm(8))
 	b.do("executing the program", Execve, held(Path), held(Argv), env)
 }
 

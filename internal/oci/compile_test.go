@@ -257,7 +257,7 @@ func TestSettings(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"memory": {"limit": 100, "reservation": 50, "swap": 150, "swappiness": 3, "disableOOMKiller": true},
 	  "cpu": {"shares": 1024, "quota": 5000, "period": 10000, "cpus": "0-1", "mems": "0", "realtimePeriod": 9},
 	  "pids": {"limit": 7}, "hugepageLimits": [{"pageSize": "2MB", "limit": 8}], "network": {"classID": 4},
-	  "blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 9}]}, "unified": {"memory.high": "80"}}`), &r); err != nil {
+	  "blockIO": {"weight": 500, "weightDevice": [{"major": 8, "minor": 0, "weight": 1000}], "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 9}]}, "unified": {"memory.high": "80"}}`), &r); err != nil {
 		t.Fatal(err)
 	}
 	text := func(list []setting) (out []string) {
@@ -268,9 +268,9 @@ func TestSettings(t *testing.T) {
 	}
 	want1 := []string{"memory.limit_in_bytes=100", "memory.soft_limit_in_bytes=50", "memory.memsw.limit_in_bytes=150", "memory.swappiness=3", "memory.oom_control=1",
 		"cpu.shares=1024", "cpu.cfs_period_us=10000", "cpu.cfs_quota_us=5000", "cpu.rt_period_us=9", "cpuset.cpus=0-1", "cpuset.mems=0", "pids.max=7",
-		"blkio.weight=500", "blkio.throttle.read_bps_device=8:0 9", "hugetlb.2MB.limit_in_bytes=8", "net_cls.classid=4"}
+		"blkio.weight=500", "blkio.weight_device=8:0 1000", "blkio.throttle.read_bps_device=8:0 9", "hugetlb.2MB.limit_in_bytes=8", "net_cls.classid=4"}
 	want2 := []string{"memory.max=100", "memory.low=50", "memory.swap.max=50", "cpu.weight=39", "cpu.max=5000 10000", "cpuset.cpus=0-1", "cpuset.mems=0",
-		"pids.max=7", "io.weight=4950", "io.max=8:0 rbps=9", "hugetlb.2MB.max=8", "memory.high=80"}
+		"pids.max=7", "io.weight=4950", "io.weight=8:0 10000", "io.max=8:0 rbps=9", "hugetlb.2MB.max=8", "memory.high=80"}
 	if got := text(r.v1()); !slices.Equal(got, want1) {
 		t.Errorf("version 1: %q", got)
 	}

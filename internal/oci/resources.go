@@ -279,9 +279,17 @@ func (c *CPU) v2(s *settings) {
 	s.cpuset(c)
 }
 
+// ioWeight turns 10..1000 of version 1 into 1..10000.
+func ioWeight(w uint16) uint64 { return 1 + (uint64(max(w, 10))-10)*9999/990 }
+
 func (b *BlockIO) v2(s *settings) {
-	if b.Weight != nil && *b.Weight != 0 { // 10..1000 to 1..10000
-		s.add("io", "io.weight", 1+(uint64(max(*b.Weight, 10))-10)*9999/990)
+	if b.Weight != nil && *b.Weight != 0 {
+		s.add("io", "io.weight", ioWeight(*b.Weight))
+	}
+	for _, d := range b.WeightDevice {
+		if d.Weight != nil && *d.Weight != 0 {
+			s.add("io", "io.weight", fmt.Sprintf("%d:%d %d", d.Major, d.Minor, ioWeight(*d.Weight)))
+		}
 	}
 	for _, t := range []struct {
 		key  string
@@ -317,6 +325,9 @@ func (g *cgroups) apply(list []setting, dir func(controller string) string) erro
 		err := writeLimit(filepath.Join(d, s.file), s.value)
 		if errors.Is(err, fs.ErrNotExist) && gone(s.file) {
 			continue
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("setting %s to %s: this kernel has no such limit", s.file, s.value)
 		}
 		if err != nil {
 			return fmt.Errorf("setting %s to %s: %w", s.file, s.value, err)

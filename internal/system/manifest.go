@@ -127,6 +127,7 @@ type Container struct {
 	Data        []Data       `json:"data,omitempty"`
 	Descriptors []Descriptor `json:"links,omitempty"`   // of links, its files from number 3 on
 	Devices     []Device     `json:"devices,omitempty"` // of the configuration that it stands in
+	Init        bool         `json:"init,omitempty"`    // a minimal first process, whose only child is Args
 	Control     bool         `json:"control,omitempty"` // the supervisor's socket is at /run/instar/control.sock
 
 	Network      NetworkMode `json:"network"`
@@ -193,6 +194,8 @@ type Limits struct {
 	CPUWeight int64            `json:"cpuWeight,omitempty"` // 1..10000
 	CPUQuota  int64            `json:"cpuQuota,omitempty"`  // microseconds of CPU time per 100 ms
 	Rlimits   map[string]int64 `json:"rlimits,omitempty"`   // nofile, core, …: soft and hard
+	IOWeight  int64            `json:"ioWeight,omitempty"`  // 1..10000, io.weight of the disk of the data partition
+	Disks     []DiskLimit      `json:"disks,omitempty"`     // io.max; of two for a disk the later one counts
 }
 
 // RestartPolicy says after which ends a container is started again.
@@ -227,8 +230,28 @@ type Health struct {
 
 // Stop is how a container is asked to end before it is killed.
 type Stop struct {
-	Signal  int   `json:"signal"`
-	Timeout int64 `json:"timeout"` // nanoseconds
+	Signal  int        `json:"signal"`
+	Timeout int64      `json:"timeout"`        // nanoseconds, until Then or the kill
+	Then    []StopStep `json:"then,omitempty"` // further signals, before it is killed
+}
+
+// StopStep is a further signal to a container that has not ended.
+type StopStep struct {
+	Signal int   `json:"signal"`
+	Wait   int64 `json:"wait"` // nanoseconds, until the next step or the kill
+}
+
+// Steps returns all signals in order, each with the time until the next.
+func (s Stop) Steps() []StopStep {
+	return append([]StopStep{{s.Signal, s.Timeout}}, s.Then...)
+}
+
+// Longest returns the time until a container is killed, in nanoseconds.
+func (s Stop) Longest() (all int64) {
+	for _, step := range s.Steps() {
+		all += step.Wait
+	}
+	return all
 }
 
 // Package is one package of the system, for show, size and diff.

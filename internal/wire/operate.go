@@ -72,8 +72,23 @@ type ContainerStats struct {
 	PidsLimit   int64         `json:"pidsLimit,omitempty"`
 	Read        int64         `json:"read"`                  // bytes from block devices
 	Written     int64         `json:"written"`               // bytes to block devices
+	Disks       []DiskStats   `json:"disks,omitempty"`       // of those that it uses or that are limited for it
 	OOMKills    int64         `json:"oomKills,omitempty"`    // since the machine's start
 	LogsDropped int64         `json:"logsDropped,omitempty"` // lines, since the machine's start
+}
+
+// DiskStats is what a container does with one disk since its start, and what it
+// may: limits are rates a second, 0 is no limit.
+type DiskStats struct {
+	Disk      string `json:"disk"`    // kernel name, or major:minor
+	Read      int64  `json:"read"`    // bytes
+	Written   int64  `json:"written"` // bytes
+	Reads     int64  `json:"reads"`   // operations
+	Writes    int64  `json:"writes"`  // operations
+	MaxRead   int64  `json:"maxRead,omitempty"`
+	MaxWrite  int64  `json:"maxWrite,omitempty"`
+	MaxReads  int64  `json:"maxReads,omitempty"`
+	MaxWrites int64  `json:"maxWrites,omitempty"`
 }
 
 // operate calls a method of Operator; what has no result gives an empty object.

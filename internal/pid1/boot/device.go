@@ -191,7 +191,7 @@ func (d *device) warn(format string, args ...any) {
 // enableControllers lets cgroups below a cgroup have limits. What the kernel
 // lacks is noticed, and warned of, when a container wants it.
 func enableControllers(dir string) {
-	for _, name := range []string{"cpu", "memory", "pids"} {
+	for _, name := range []string{"cpu", "io", "memory", "pids"} {
 		os.WriteFile(dir+"/cgroup.subtree_control", []byte("+"+name), 0)
 	}
 }

@@ -189,6 +189,7 @@ func (m *machine) plan() (err error) {
 	if err := m.watchDevices(); err != nil {
 		return err
 	}
+	m.runtime.Disks = m.disks()
 	m.supervisor, err = supervise.New(m.configuration, m.containersOf(m.configuration.Name), m.scribe())
 	return err
 }

@@ -122,7 +122,7 @@ func containerUnit(c *system.Container, dir string) string {
 		"Delegate=yes",
 		"DelegateSubgroup=supervisor",
 		"KillMode=mixed",
-		"TimeoutStopSec="+seconds(time.Duration(c.Stop.Timeout)+stopGrace),
+		"TimeoutStopSec="+seconds(time.Duration(c.Stop.Longest())+stopGrace),
 		"OOMPolicy=continue",
 	)
 	lines = append(lines, restart(c)...)

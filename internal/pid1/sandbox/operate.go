@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/instar-os/instar/internal/container"
 	"github.com/instar-os/instar/internal/pid1/supervise"
 	"github.com/instar-os/instar/internal/wire"
 )
@@ -41,12 +43,23 @@ func (b *box) OOMKills() (n int64) {
 // Usage implements supervise.Operated.
 func (b *box) Usage() (u supervise.Usage) {
 	b.life.during(func() error {
-		st, blocks := b.s.Stats(), b.s.Blocks()
-		u = supervise.Usage{CPU: st.CPU, Memory: st.Memory, Swap: b.s.Swap(), Pids: st.Pids,
-			Read: blocks.Read, Written: blocks.Written, OOMKills: st.OOMKills}
+		st := b.s.Stats()
+		u = supervise.Usage{CPU: st.CPU, Memory: st.Memory, Swap: b.s.Swap(), Pids: st.Pids, OOMKills: st.OOMKills}
+		for _, d := range b.s.Disks() {
+			u.Disks = append(u.Disks, wire.DiskStats{Disk: diskName(d.Disk), Read: d.Read, Written: d.Written, Reads: d.Reads, Writes: d.Writes,
+				MaxRead: d.MaxRead, MaxWrite: d.MaxWrite, MaxReads: d.MaxReads, MaxWrites: d.MaxWrites})
+		}
 		return nil
 	})
 	return u
+}
+
+// diskName returns the kernel's name of a disk, or its number.
+func diskName(d container.Disk) string {
+	if to, err := os.Readlink("/sys/dev/block/" + d.String()); err == nil {
+		return path.Base(to)
+	}
+	return d.String()
 }
 
 // Processes implements supervise.Operated.

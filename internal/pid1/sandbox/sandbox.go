@@ -175,3 +175,6 @@ func (p *process) Signal(sig int) error {
 	}
 	return nil
 }
+
+// Takes implements supervise.Process.
+func (p *process) Takes(sig int) bool { return p.Process.Takes(syscall.Signal(sig)) }

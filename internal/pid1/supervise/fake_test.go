@@ -32,8 +32,10 @@ type script struct {
 	prepare  func(life int) error
 	runs     func(life int, args []string) (time.Duration, int) // 0: until a signal
 	probe    func(life int, after time.Duration) error
-	deaf     bool // ignores signals
-	immortal bool // survives even Kill
+	deaf     bool          // ignores signals
+	ready    time.Duration // when it takes signals; those before are lost
+	minds    int           // the only signal that it ends by; 0: any
+	immortal bool          // survives even Kill
 	oomKills int64
 }
 
@@ -141,8 +143,15 @@ type proc struct {
 
 func (p *proc) PID() int { return 7 }
 
+func (p *proc) Takes(int) bool { return time.Since(p.b.began) >= p.b.does.ready }
+
 func (p *proc) Signal(sig int) error {
-	p.signal <- sig
+	if p.b.does.ready > 0 || p.b.does.minds > 0 {
+		p.b.w.note("%s signal %d", p.b.c.Name, sig)
+	}
+	if p.Takes(sig) {
+		p.signal <- sig
+	}
 	return nil
 }
 
@@ -165,7 +174,7 @@ func (p *proc) Wait() (code int, err error) {
 		case <-lasts:
 			return code, nil
 		case sig := <-p.signal:
-			if !p.b.does.deaf || sig < 0 {
+			if !p.b.does.deaf && (p.b.does.minds == 0 || p.b.does.minds == sig) || sig < 0 {
 				return 128 + sig, nil
 			}
 		case <-killed:

@@ -22,11 +22,11 @@ type Operated interface {
 // Usage is what one life of a container has used. A field is zero when the
 // machine does not count it.
 type Usage struct {
-	CPU           time.Duration
-	Memory, Swap  int64 // bytes
-	Pids          int64
-	Read, Written int64 // bytes of block devices
-	OOMKills      int64 // processes killed for want of memory
+	CPU          time.Duration
+	Memory, Swap int64 // bytes
+	Pids         int64
+	Disks        []wire.DiskStats
+	OOMKills     int64 // processes killed for want of memory
 }
 
 // operated returns a container's unit with its sandbox and first process.
@@ -152,7 +152,10 @@ func (s *Supervisor) Stats() wire.StatsReply {
 			PidsLimit: u.c.Limits.Pids, OOMKills: u.status.OOMKills}
 		if u.sandbox != nil {
 			use := u.sandbox.Usage()
-			st.CPU, st.Memory, st.Swap, st.Pids, st.Read, st.Written = use.CPU, use.Memory, use.Swap, use.Pids, use.Read, use.Written
+			st.CPU, st.Memory, st.Swap, st.Pids, st.Disks = use.CPU, use.Memory, use.Swap, use.Pids, use.Disks
+			for _, d := range use.Disks {
+				st.Read, st.Written = st.Read+d.Read, st.Written+d.Written
+			}
 			st.OOMKills += use.OOMKills
 		}
 		reply.Containers = append(reply.Containers, st)

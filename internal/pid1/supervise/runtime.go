@@ -43,6 +43,10 @@ type Process interface {
 	// Wait returns the exit code, 128+n for signal n. It is called once.
 	Wait() (int, error)
 	Signal(sig int) error
+	// Takes reports whether a signal surely has an effect by now. The first
+	// process of a PID namespace gets none that it has no handler for, unless it
+	// waits for it: pid_namespaces(7).
+	Takes(sig int) bool
 }
 
 // Log takes what the supervisor and the containers have to say.

@@ -288,33 +288,6 @@ func (u *unit) attend(sb Sandbox, p Process, ck *checker) end {
 	return e
 }
 
-// stop asks the process to end, and kills the sandbox when it does not.
-func (u *unit) stop(sb Sandbox, p Process, ended <-chan end) end {
-	u.thaw(sb)
-	u.set(wire.Stopping, "")
-	if err := p.Signal(u.c.Stop.Signal); err != nil {
-		u.s.log.Printf("%s: asking it to end: %v", u.c.Name, err)
-	}
-	select {
-	case e := <-ended:
-		u.s.log.Printf("%s: stopped with %s", u.c.Name, describe(e.code))
-		return e
-	case <-time.After(time.Duration(u.c.Stop.Timeout)):
-	}
-	u.s.log.Printf("%s: has not ended within %s, killing it", u.c.Name, time.Duration(u.c.Stop.Timeout))
-	if err := sb.Kill(); err != nil {
-		u.s.log.Printf("%s: killing it: %v", u.c.Name, err)
-	}
-	select {
-	case e := <-ended:
-		return e
-	case <-time.After(killGrace):
-		err := fmt.Errorf("does not end though killed %s ago", killGrace)
-		u.s.update(func() { u.stuck = err })
-		return end{err: err}
-	}
-}
-
 // judge decides what follows the end of a life that nobody asked for.
 func (u *unit) judge(e end, delay *backoff, lasted time.Duration) (wait time.Duration, again bool) {
 	ok := e.err == nil && e.code == 0

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,6 +40,9 @@ func main() {
 		fail(fmt.Errorf("no command"))
 	}
 	args := os.Args[2:]
+	for i := 0; os.Getpid() == 2 && read("/proc/1/comm") != "init\n" && i < 1000; i++ {
+		time.Sleep(time.Millisecond) // the first process executes its program after us
+	}
 	switch os.Args[1] {
 	case "report":
 		must(json.NewEncoder(os.Stdout).Encode(report(args)))
@@ -64,6 +69,40 @@ func main() {
 		fmt.Println("ready")
 		<-c
 		os.Exit(42)
+	case "orphans": // makes processes whose parents end before them
+		n, err := strconv.Atoi(args[0])
+		must(err)
+		for range n {
+			must(exec.Command("/bin/probe", "parent").Run())
+		}
+		for range 500 {
+			procs, err := filepath.Glob("/proc/[0-9]*")
+			must(err)
+			if len(procs) <= 2 {
+				fmt.Println("reaped")
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		fail(fmt.Errorf("orphans are left"))
+	case "parent":
+		must(exec.Command("/bin/probe", "exit", "0").Start())
+	case "heed": // says which signals come
+		c := make(chan os.Signal, 64)
+		signal.Notify(c)
+		fmt.Println("ready")
+		for sig := range c {
+			if sig == syscall.SIGTERM {
+				return
+			}
+			if sig != syscall.SIGURG { // the Go runtime's own
+				fmt.Println(int(sig.(syscall.Signal)))
+			}
+		}
+	case "die":
+		signal.Reset()
+		must(syscall.Kill(os.Getpid(), syscall.SIGKILL))
+		time.Sleep(time.Hour)
 	case "eat":
 		n, err := strconv.Atoi(args[0])
 		must(err)
