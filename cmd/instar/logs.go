@@ -208,3 +208,13 @@ func printable(s string) string {
 		return '?'
 	}, s)
 }
+
+// printableLines is printable for a text of several lines, each a little to
+// the right.
+func printableLines(s string) string {
+	var out []string
+	for line := range strings.Lines(s) {
+		out = append(out, "    "+printable(strings.TrimRight(line, "\n")))
+	}
+	return strings.Join(out, "\n")
+}

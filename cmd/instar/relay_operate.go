@@ -40,3 +40,19 @@ func (r relay) Stats() (wire.StatsReply, error) {
 	defer cancel()
 	return r.v.Control().Stats(ctx)
 }
+
+// Boots lists the boots that the machine remembers.
+func (r relay) Boots() (wire.BootList, error) {
+	ctx, cancel := bounded()
+	defer cancel()
+	list, err := r.v.Control().Boots(ctx)
+	return list, remote(err)
+}
+
+// Boot returns the record of a boot.
+func (r relay) Boot(req wire.BootRequest) (wire.BootRecord, error) {
+	ctx, cancel := bounded()
+	defer cancel()
+	b, err := r.v.Control().Boot(ctx, req)
+	return b, remote(err)
+}

@@ -66,7 +66,8 @@ func inside(t *testing.T, svg []byte) {
 		}
 		at := map[string]int{}
 		for _, a := range el.Attr {
-			at[a.Name.Local], _ = strconv.Atoi(a.Value)
+			f, _ := strconv.ParseFloat(a.Value, 64)
+			at[a.Name.Local] = int(f)
 		}
 		if el.Name.Local == "svg" {
 			width, height = at["width"], at["height"]

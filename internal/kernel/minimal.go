@@ -11,12 +11,13 @@ var required = []string{
 // optional is loaded where the kernel has it. Virtual machines: disk, network,
 // console and entropy by virtio over PCI and MMIO, watchdog, firmware
 // configuration. Real machines: NVMe, AHCI and USB disks with their hosts, the
-// eMMC of small boards. The quotas of the data partition. Real network cards are declared with modules.add, as
-// there are too many to guess.
+// eMMC of small boards. The quotas of the data partition, and what keeps the
+// last messages of a dying kernel in the firmware. Real network cards are
+// declared with modules.add, as there are too many to guess.
 var optional = []string{
 	"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng",
 	"virtio_scsi", "sd_mod", "nvme", "ahci", "xhci_pci", "uas", "usb_storage", "mmc_block", "sdhci_pci",
-	"sdhci_acpi", "qemu_fw_cfg", "i6300esb", "quota_v2",
+	"sdhci_acpi", "qemu_fw_cfg", "i6300esb", "quota_v2", "efi_pstore",
 }
 
 // optionalOf is what one architecture has in addition: the real-time clocks of

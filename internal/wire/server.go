@@ -68,11 +68,23 @@ func Listen(ctx context.Context, l net.Listener, c Control) error {
 		slots <- struct{}{}
 		running.Go(func() {
 			defer func() { <-slots }()
-			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			stop := context.AfterFunc(ctx, func() { hangUp(conn) })
 			defer stop()
 			defer conn.Close()
 			Serve(ctx, conn, c)
 		})
+	}
+}
+
+// hangUpGrace is how long an answer under way may take when the server ends.
+const hangUpGrace = time.Second
+
+// hangUp lets nothing more come in, and what is being answered go out: whoever
+// asked for the machine's end hears that it comes.
+func hangUp(conn net.Conn) {
+	half, ok := conn.(interface{ CloseRead() error })
+	if !ok || conn.SetWriteDeadline(time.Now().Add(hangUpGrace)) != nil || half.CloseRead() != nil {
+		conn.Close()
 	}
 }
 
@@ -218,6 +230,9 @@ func dispatch(ctx context.Context, c Control, req Request) (any, error) {
 		return result, err
 	}
 	if result, ok, err := dispatchData(ctx, c, req); ok {
+		return result, err
+	}
+	if result, ok, err := dispatchBoots(c, req); ok {
 		return result, err
 	}
 	if result, found, err := linkMethod(c, req); found {

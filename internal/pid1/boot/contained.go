@@ -20,6 +20,7 @@ import (
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/pid1/network"
+	"github.com/instar-os/instar/internal/reason"
 )
 
 // Options of a machine that runs as containers on another Linux.
@@ -178,6 +179,10 @@ func Contained(o Options, console io.Writer) error {
 		case <-signals:
 		}
 		m.log.Printf("stopping")
+		m.noteEnd(reason.Stopped, "")
+	} else {
+		m.flight.Wrong(reason.ConfigFailed, m.step, err.Error())
+		m.noteEnd(reason.CannotRun, err.Error())
 	}
 	m.takeDown(0)
 	return errors.Join(err, m.log.Close())
@@ -196,6 +201,7 @@ func (m *machine) contain(o Options) []step {
 		{"bring up loopback", network.Loopback},
 		{"find room for data", func() error {
 			if o.Data == "" {
+				m.recordInMemory()
 				return m.keepData(filepath.Join(run, "data"), false)
 			}
 			return m.keep(o.Data)

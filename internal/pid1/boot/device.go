@@ -16,6 +16,7 @@ import (
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/pid1/network"
+	"github.com/instar-os/instar/internal/reason"
 	"github.com/instar-os/instar/internal/system"
 )
 
@@ -82,8 +83,10 @@ func Device() error {
 		d.showTimeline()
 		how = d.wait(signals)
 		d.log.Printf("going to %s", how)
+		d.noteEnd(codeOf(how), "")
 	} else {
 		d.emergency(err, signals)
+		d.noteEnd(reason.CannotRun, err.Error())
 	}
 	return d.halt(how)
 }
@@ -114,7 +117,10 @@ func (d *device) panicked() {
 	if p == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "\ninstar-init: panic: %v\n%s\nrebooting in %s\n", p, debug.Stack(), emergencyPause)
+	stack := debug.Stack()
+	fmt.Fprintf(os.Stderr, "\ninstar-init: panic: %v\n%s\nrebooting in %s\n", p, stack, emergencyPause)
+	d.flight.Wrong(reason.InitCrash, d.step, fmt.Sprintf("panic: %v\n%s", p, stack))
+	d.noteEnd(reason.InitCrash, fmt.Sprint(p))
 	unix.Sync()
 	time.Sleep(emergencyPause)
 	linux.End(linux.Restart)
@@ -179,6 +185,7 @@ func (d *device) setUp() (err error) {
 		d.warn("%v", err)
 	}
 	go d.reaper.Run(context.Background())
+	d.witness()
 	return nil
 }
 
@@ -207,6 +214,7 @@ func (d *device) loadModules() error {
 // mountVariables mounts what UEFI firmware keeps; other firmware has none.
 func (d *device) mountVariables() error {
 	const dir = linux.EFIVariables
+	defer d.noteStages()
 	if _, err := os.Stat(dir); err != nil {
 		return nil
 	}
@@ -216,6 +224,7 @@ func (d *device) mountVariables() error {
 		return nil
 	}
 	d.switcher.loader = newLoader(dir, d.system)
+	d.flight.SetWords(firmwareWords())
 	return nil
 }
 
@@ -238,12 +247,16 @@ func (d *device) readCmdline() error {
 func (d *device) startAny() error {
 	mark := len(d.undo)
 	err := d.run(d.configure())
+	if err != nil {
+		d.flight.Wrong(reason.ConfigFailed, d.step, err.Error())
+	}
 	safe := d.fallback()
 	if err == nil || safe == nil || safe == d.configuration {
 		return err
 	}
 	d.log.Printf("configuration %s: %v", d.configuration.Name, err)
 	d.log.Printf("starting the fallback %s", safe.Name)
+	d.noteEnd(reason.Fallback, "the fallback runs, which writes nothing to the data partition")
 	d.takeDown(mark)
 	d.warnings = append(d.warnings, fmt.Sprintf("configuration %s: %v", d.configuration.Name, err))
 	d.configuration, d.runtime.Data, d.network = safe, nil, nil
@@ -256,6 +269,7 @@ func (d *device) configure() []step {
 	keep := step{"mount the data partition", d.mountData}
 	if d.configuration.Fallback || d.manifest.Boot.DataFS.Digest.IsZero() {
 		keep = step{"make room for data in memory", func() error {
+			d.recordInMemory()
 			return d.keepData(scratchDir, false)
 		}}
 	}
@@ -302,6 +316,8 @@ func (d *device) wait(signals <-chan os.Signal) Ending {
 // emergency says why the machine cannot run and waits for a reader.
 func (d *device) emergency(err error, signals <-chan os.Signal) {
 	d.log.Printf("EMERGENCY: this machine cannot run: %v", err)
+	d.flight.Identify(d.identity())
+	d.flight.Wrong(reason.CannotRun, d.step, err.Error())
 	if d.manifest != nil {
 		d.log.Printf("system %s of %s, configurations %s", d.system, d.manifest.Machine, names(d.manifest))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/instar-os/instar/internal/durable"
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/pid1/host"
+	"github.com/instar-os/instar/internal/reason"
 )
 
 // Where the parts of a host are while it is mounted.
@@ -170,7 +171,8 @@ func (d *device) handOver() error {
 	}
 	d.showTimeline()
 	d.log.Printf("handing over to %s", init)
-	for _, release := range []func() error{d.log.Close, d.store.Close, d.sysfs.Close} {
+	d.noteEnd(reason.HandedOver, init)
+	for _, release := range []func() error{func() error { return d.flight.Release(endPatience) }, d.log.Close, d.store.Close, d.sysfs.Close} {
 		if err := release(); err != nil {
 			fmt.Fprintf(os.Stderr, "instar-init: %v\n", err)
 		}

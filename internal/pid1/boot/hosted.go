@@ -16,6 +16,7 @@ import (
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/pid1/host"
 	"github.com/instar-os/instar/internal/pid1/supervise"
+	"github.com/instar-os/instar/internal/reason"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/wire"
 )
@@ -37,6 +38,7 @@ func Hosted(console io.Writer, notify string) error {
 				<-signals
 			}
 			d.log.Printf("stopping")
+			d.noteEnd(reason.Stopped, "")
 			err = errors.Join(err, host.Notify(notify, "STOPPING=1"))
 		}
 	}
@@ -57,9 +59,11 @@ func (d *device) hosted() []step {
 		}},
 		{"open the log", func() error {
 			if d.runtime.Data.Dir == scratchDir {
+				d.recordInMemory()
 				return nil
 			}
 			d.later("close the log", d.log.Release)
+			d.keepRecord(dataDir)
 			return d.log.Keep(filepath.Join(dataDir, "logs"))
 		}},
 		{"take lines of the containers", func() error {

@@ -16,6 +16,7 @@ import (
 	"github.com/instar-os/instar/internal/container"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/pid1/devices"
+	"github.com/instar-os/instar/internal/pid1/flight"
 	"github.com/instar-os/instar/internal/pid1/links"
 	"github.com/instar-os/instar/internal/pid1/logs"
 	"github.com/instar-os/instar/internal/pid1/network"
@@ -63,10 +64,12 @@ type machine struct {
 	supervisor    *supervise.Supervisor
 	switcher      switcher
 	warnings      []string
+	flight        *flight.Recorder
 	face          wire.Control  // answers instead of the machine, when it is set
 	lines         supervise.Log // takes what containers print instead of the log, when it is set
 
 	timeline []string
+	step     string // that was begun last
 	undo     []step // what the end takes down, the last first
 	ending   chan Ending
 }
@@ -83,6 +86,7 @@ func newMachine(console io.Writer, began time.Time) *machine {
 		began: began, ready: now.Sub(began), ending: make(chan Ending, 1),
 		log: logs.New(console, time.Now, began),
 	}
+	m.record()
 	m.remover.Failed = func(container string, err error) {
 		m.log.Printf("%s: removing its sandbox: %v", container, err)
 	}
@@ -98,7 +102,9 @@ func (m *machine) containersOf(configuration string) *sandbox.Runtime {
 func (m *machine) run(steps []step) error {
 	for _, s := range steps {
 		began := time.Now()
+		m.step = s.name
 		err := s.do()
+		m.noteStep(s.name, began, err)
 		m.timeline = append(m.timeline, fmt.Sprintf("%s %s", s.name, time.Since(began).Round(10*time.Microsecond)))
 		if err != nil {
 			return fmt.Errorf("could not %s: %w", s.name, err)
@@ -177,6 +183,7 @@ func (m *machine) keep(dir string) error {
 		return err
 	}
 	m.later("close the log", m.log.Release)
+	m.keepRecord(dir)
 	return nil
 }
 
@@ -191,6 +198,9 @@ func (m *machine) plan() (err error) {
 	}
 	m.runtime.Disks = m.disks()
 	m.supervisor, err = supervise.New(m.configuration, m.containersOf(m.configuration.Name), m.scribe())
+	if err == nil {
+		m.supervisor.Watch(m.noteContainer)
+	}
 	return err
 }
 
@@ -213,6 +223,7 @@ func (m *machine) start() error {
 // watchHealth says once when all containers are healthy, until ctx ends.
 func (m *machine) watchHealth(ctx context.Context) {
 	if m.supervisor.Healthy(ctx) == nil {
+		m.flight.Healthy()
 		m.log.Printf("all containers of %s are healthy after %s", m.supervisor.Configuration().Name, time.Since(m.began).Round(time.Millisecond))
 	}
 }

@@ -147,6 +147,7 @@ func (m *machine) switchLive(ctx context.Context, p wire.SwitchPlan, within time
 	st := wire.SwitchStatus{From: p.From, To: p.To, Outcome: wire.OutcomeUnderWay, Began: time.Now().UTC()}
 	began := time.Now()
 	before := m.switcher.note(&st)
+	m.flight.Hurry()
 	m.log.Printf("switching from %s to %s: %s", p.From, p.To, describe(p.Changes))
 	rt := m.containersOf(to.Name)
 	defer m.spares.wake()

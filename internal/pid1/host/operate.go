@@ -17,6 +17,24 @@ func (c *Control) Data() wire.DataControl {
 	return nil
 }
 
+// Boots implements wire.Historian.
+func (c *Control) Boots() (wire.BootList, error) {
+	if h, ok := c.Control.(wire.Historian); ok {
+		return h.Boots()
+	}
+	return wire.BootList{}, errNoBoots
+}
+
+// Boot implements wire.Historian.
+func (c *Control) Boot(r wire.BootRequest) (wire.BootRecord, error) {
+	if h, ok := c.Control.(wire.Historian); ok {
+		return h.Boot(r)
+	}
+	return wire.BootRecord{}, errNoBoots
+}
+
+var errNoBoots = errors.New("this machine keeps no record of its boots")
+
 // PlanSwitch implements wire.Control. The units that make a configuration are
 // made when the machine starts.
 func (c *Control) PlanSwitch(r wire.SwitchRequest) (wire.SwitchPlan, error) {

@@ -40,6 +40,7 @@ type Book struct {
 	meters map[string]*meter
 	file   *file
 	ended  bool
+	tee    func(wire.LogLine)
 }
 
 // A ring holds the newest lines of one container.
@@ -57,6 +58,14 @@ func New(out io.Writer, now func() time.Time, began time.Time) *Book {
 // Printf notes a line of the supervisor.
 func (b *Book) Printf(format string, args ...any) {
 	b.add(Init, Init, fmt.Sprintf(format, args...))
+}
+
+// Tee gives the supervisor's own lines to a function as well, from now on. It
+// must not wait, nor call the book.
+func (b *Book) Tee(f func(wire.LogLine)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tee = f
 }
 
 // Output returns where a stream of a container is written to. Closing it ends

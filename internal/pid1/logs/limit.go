@@ -91,6 +91,9 @@ func (b *Book) note(container, stream, text string) {
 	b.seq++
 	line := wire.LogLine{Seq: b.seq, Time: b.now().UTC(), Container: container, Stream: stream, Text: text}
 	b.keep(line)
+	if b.tee != nil && container == Init {
+		b.tee(line)
+	}
 	if !b.ended {
 		b.console.show(line)
 	}

@@ -106,6 +106,7 @@ func (s *Supervisor) freeze(name string, frozen bool) error {
 		}
 		u.paused = frozen
 		u.status.State, u.status.Since = state, time.Now()
+		u.s.moved(u.c.Name, state, "")
 	})
 	return nil
 }

@@ -17,6 +17,7 @@ type Supervisor struct {
 	running sync.WaitGroup
 	ctx     context.Context // ends the units' loops
 	cancel  context.CancelFunc
+	watch   func(container string, s wire.State, detail string)
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed, and replaced, whenever a unit changes
@@ -45,6 +46,16 @@ func (s *Supervisor) arrangement() *arrangement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now
+}
+
+// Watch lets a function see every change of a container's state. It must not
+// wait, nor call the supervisor. Call it before Run.
+func (s *Supervisor) Watch(see func(container string, st wire.State, detail string)) { s.watch = see }
+
+func (s *Supervisor) moved(container string, st wire.State, detail string) {
+	if s.watch != nil {
+		s.watch(container, st, detail)
+	}
 }
 
 // Run starts all containers and returns at once. Call it once.

@@ -79,6 +79,7 @@ func (u *unit) set(state wire.State, detail string) {
 	u.s.update(func() {
 		if u.status.State != state {
 			u.status.State, u.status.Since = state, time.Now()
+			u.s.moved(u.c.Name, state, detail)
 		}
 		u.status.Detail = detail
 	})
@@ -115,6 +116,7 @@ func (u *unit) idle() bool {
 		u.active = false
 		if st := u.status.State; st != wire.Done && st != wire.Failed && st != wire.Stopped {
 			u.status.State, u.status.Since, u.status.Detail = wire.Stopped, time.Now(), ""
+			u.s.moved(u.c.Name, wire.Stopped, "")
 		}
 	})
 	for {
