@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/instar-os/instar/internal/realtime"
+	"github.com/instar-os/instar/internal/realtime/check"
+	"github.com/instar-os/instar/internal/realtime/taskset"
+)
+
+func rtCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rt",
+		Short: "Prove that tasks meet their deadlines",
+		Args:  cobra.NoArgs,
+	}
+	cmd.AddCommand(rtCheckCommand(a))
+	return cmd
+}
+
+func rtCheckCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Analyse a set of tasks",
+		Long: `Reads a set of tasks (YAML, JSON or CSV), computes the longest response time of
+each, and says which deadlines are missed and by which job. Each verdict has a
+certificate that was verified apart from the analysis; -o json prints it. Ends
+with 1 when a deadline can be missed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			data, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			set, err := taskset.Parse(args[0], data)
+			if err != nil {
+				return err
+			}
+			report, err := realtime.Analyse(set)
+			if err != nil {
+				return err
+			}
+			if err := check.Report(set, report); err != nil {
+				return fmt.Errorf("the analysis is not to be trusted: its certificate does not hold: %w", err)
+			}
+			if err := a.print(report, func(w io.Writer) error { return printVerdicts(w, report) }); err != nil {
+				return err
+			}
+			if !report.Holds {
+				return errors.New("not all deadlines are met")
+			}
+			return nil
+		},
+	}
+}
+
+func printVerdicts(w io.Writer, r *realtime.Report) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CPU\tTASK\tRESPONSE\tDEADLINE\tSLACK\tVERDICT")
+	for i := range r.Tasks {
+		v := &r.Tasks[i]
+		response, slack, verdict := "-", "-", "missed"
+		if v.Bound > 0 {
+			response, slack = time.Duration(v.Bound).String(), time.Duration(v.Slack()).String()
+		}
+		if v.Holds {
+			verdict = "met, at most"
+			if v.Exact {
+				verdict = "met, exactly"
+			}
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", v.CPU, v.Task, response, time.Duration(v.Deadline), slack, verdict)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for i := range r.Tasks {
+		if v := &r.Tasks[i]; v.Why != "" {
+			fmt.Fprintf(w, "%s: %s\n", v.Task, v.Why)
+		}
+	}
+	for _, k := range r.Kernel {
+		word := "accepts"
+		if !k.Accepts {
+			word = "refuses"
+		}
+		fmt.Fprintf(w, "the kernel %s the deadline tasks of CPU %d: %.1f%% of the CPU, its limit is %.1f%%\n",
+			word, k.CPU, float64(k.Used)*100/(1<<20), float64(k.Limit)*100/(1<<20))
+	}
+	if r.Conditional {
+		fmt.Fprintln(w, "this holds on the condition that the overheads are as the file says: they were not measured")
+	}
+	fmt.Fprintln(w, "assumed:")
+	for _, s := range r.Assumptions {
+		fmt.Fprintf(w, "- %s\n", s)
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+// Package taskset reads sets of real-time tasks from files that people write:
+// YAML, JSON or CSV. Times have a unit (2ms, 150us) or are nanoseconds.
+package taskset
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/instar-os/instar/internal/realtime"
+)
+
+// MaxSize is the largest file that Parse reads, in bytes.
+const MaxSize = 8 << 20
+
+// Parse reads a set; name's ending says how it is written, and messages name it.
+// All that is wrong with the set is in the error.
+func Parse(name string, data []byte) (*realtime.Set, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("%s: %d bytes; at most %d are read", name, len(data), MaxSize)
+	}
+	read := readYAML
+	if path.Ext(name) == ".csv" {
+		read = readCSV
+	}
+	s, err := read(data)
+	if err == nil {
+		err = s.Check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+// span is a time as it is written.
+type span realtime.Time
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (s *span) UnmarshalYAML(n *yaml.Node) error {
+	v, err := parseTime(n.Value)
+	if err != nil || n.Kind != yaml.ScalarNode {
+		return fmt.Errorf("line %d: %q is no time: write 2ms, 150us or nanoseconds", n.Line, n.Value)
+	}
+	*s = span(v)
+	return nil
+}
+
+func parseTime(text string) (realtime.Time, error) {
+	if v, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return v, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && (d == math.MaxInt64 || d == math.MinInt64) {
+		err = errors.New("too long")
+	}
+	return realtime.Time(d), err
+}
+
+type document struct {
+	Protocol  realtime.Protocol `yaml:"protocol"`
+	Overheads struct {
+		Switch   span `yaml:"switch"`
+		Release  span `yaml:"release"`
+		Measured bool `yaml:"measured"`
+	} `yaml:"overheads"`
+	Tasks []task `yaml:"tasks"`
+}
+
+type task struct {
+	Name          string          `yaml:"name"`
+	CPU           int             `yaml:"cpu"`
+	Policy        realtime.Policy `yaml:"policy"`
+	WCET          span            `yaml:"wcet"`
+	Period        span            `yaml:"period"`
+	Deadline      span            `yaml:"deadline"`
+	Jitter        span            `yaml:"jitter"`
+	Priority      int             `yaml:"priority"`
+	NonPreemptive span            `yaml:"nonPreemptive"`
+	Suspension    span            `yaml:"suspension"`
+	Suspensions   int             `yaml:"suspensions"`
+	Sections      []struct {
+		Resource string `yaml:"resource"`
+		Length   span   `yaml:"length"`
+	} `yaml:"sections"`
+}
+
+func readYAML(data []byte) (*realtime.Set, error) {
+	var d document
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	s := &realtime.Set{Protocol: d.Protocol, Overheads: realtime.Overheads{
+		Switch: realtime.Time(d.Overheads.Switch), Release: realtime.Time(d.Overheads.Release), Measured: d.Overheads.Measured}}
+	for _, t := range d.Tasks {
+		out := realtime.Task{Name: t.Name, CPU: t.CPU, Policy: t.Policy, WCET: realtime.Time(t.WCET), Period: realtime.Time(t.Period),
+			Deadline: realtime.Time(t.Deadline), Jitter: realtime.Time(t.Jitter), Priority: t.Priority,
+			NonPreemptive: realtime.Time(t.NonPreemptive), Suspension: realtime.Time(t.Suspension), Suspensions: t.Suspensions}
+		for _, c := range t.Sections {
+			out.Sections = append(out.Sections, realtime.Section{Resource: c.Resource, Length: realtime.Time(c.Length)})
+		}
+		s.Tasks = append(s.Tasks, out)
+	}
+	return s, nil
+}
+
+// readCSV reads a table whose first line names the columns. Locks cannot be
+// written in it.
+func readCSV(data []byte) (*realtime.Set, error) {
+	r := csv.NewReader(bytes.NewReader(data))
+	r.TrimLeadingSpace, r.Comment = true, '#'
+	head, err := r.Read()
+	if err != nil {
+		return nil, fmt.Errorf("no line that names the columns: %w", err)
+	}
+	s := &realtime.Set{}
+	for {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return s, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		var t realtime.Task
+		for i, column := range head {
+			if err := set(&t, strings.TrimSpace(column), strings.TrimSpace(row[i])); err != nil {
+				line, _ := r.FieldPos(i)
+				return nil, fmt.Errorf("line %d: %w", line, err)
+			}
+		}
+		s.Tasks = append(s.Tasks, t)
+	}
+}
+
+func set(t *realtime.Task, column, value string) (err error) {
+	times := map[string]*realtime.Time{"wcet": &t.WCET, "period": &t.Period, "deadline": &t.Deadline, "jitter": &t.Jitter,
+		"nonPreemptive": &t.NonPreemptive, "suspension": &t.Suspension}
+	numbers := map[string]*int{"cpu": &t.CPU, "priority": &t.Priority, "suspensions": &t.Suspensions}
+	switch {
+	case column == "name":
+		t.Name = value
+	case column == "policy":
+		t.Policy = realtime.Policy(value)
+	case times[column] != nil && value != "":
+		if *times[column], err = parseTime(value); err != nil {
+			return fmt.Errorf("column %s: %q is no time: write 2ms, 150us or nanoseconds", column, value)
+		}
+	case numbers[column] != nil && value != "":
+		if *numbers[column], err = strconv.Atoi(value); err != nil {
+			return fmt.Errorf("column %s: %q is no number", column, value)
+		}
+	case times[column] == nil && numbers[column] == nil:
+		return fmt.Errorf("column %q is not known: name, cpu, policy, wcet, period, deadline, jitter, priority, nonPreemptive, suspension and suspensions are", column)
+	}
+	return nil
+}
