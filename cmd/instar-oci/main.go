@@ -1,3 +1,8 @@
+// The runtime need not read control groups to know on how many CPUs it runs:
+// instar-oci waits more than it works.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command instar-oci is an OCI runtime: what podman and containerd start.
 //
 // It is instar oci without the rest of instar, whose libraries take longer to

@@ -151,18 +151,30 @@ func (p Pair) plan() (plan, error) {
 	}
 	pl := plan{class: classify(text)}
 	if len(old) > 0 && !bytes.Equal(old, text) {
-		a, b := old, text
-		if x, y := field.Find(old), field.Find(text); x != nil && y != nil {
-			a, b = x.Canonical(), y.Canonical()
-			pl.layout, pl.sections, pl.pair = x, y.Sections, pairSections(x.Sections, y.Sections)
-		}
-		pl.spans = match(suffix.New(a), a, b)
+		pl.compare(old, text)
 	} else if len(old) >= minSpan {
 		pl.spans = []span{{n: int32(len(old))}}
 	}
 	pl.spans = limit(pl.spans, len(text))
 	pl.raw = dense(text, pl.spans)
 	return pl, nil
+}
+
+// compare finds the spans. ELF files are compared twice: what the first
+// comparison has found says where things have moved to, and with that the labels
+// of fields are exact.
+func (p *plan) compare(old, text []byte) {
+	x, y := field.Find(old), field.Find(text)
+	if x == nil || y == nil {
+		p.spans = match(suffix.New(old), old, text)
+		return
+	}
+	p.layout, p.sections, p.pair = x, y.Sections, pairSections(x.Sections, y.Sections)
+	a := x.Canonical(nil)
+	p.spans = match(suffix.New(a), a, y.Canonical(nil))
+	guess := newPredictor(x, y, p.pair, p.spans)
+	a = x.Canonical(func(t uint64) uint64 { now, _ := guess.span(t); return now })
+	p.spans = match(suffix.New(a), a, y.Canonical(func(t uint64) uint64 { return t }))
 }
 
 // limit drops the shortest spans of too many.

@@ -98,9 +98,6 @@ func (r *Runtime) prepare(id string, o CreateOptions, fifo bool) (_ *launchPad, 
 			l.abandon()
 		}
 	}()
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), text, 0o600); err != nil {
-		return nil, err
-	}
 	if err := l.cgroups(); err != nil {
 		return nil, err
 	}
@@ -111,7 +108,11 @@ func (r *Runtime) prepare(id string, o CreateOptions, fifo bool) (_ *launchPad, 
 	for _, w := range l.plan.warnings {
 		r.Warn("%s", w)
 	}
-	return l, l.start(fifo)
+	if err := l.start(fifo); err != nil {
+		return nil, err
+	}
+	// The child works meanwhile; until it is ready nobody reads this.
+	return l, os.WriteFile(filepath.Join(dir, "config.json"), text, 0o600)
 }
 
 // cgroups makes the container's cgroups and sets their limits.

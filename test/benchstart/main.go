@@ -2,7 +2,7 @@
 // nothing, beside crun and runc, and writes figures and ratios as JSON. It runs
 // in a mount namespace whose only cgroup view is version 2.
 //
-//	benchstart INSTAR OUT.json [ROUNDS]
+//	benchstart INSTAR-OCI OUT.json [ROUNDS]
 package main
 
 import (
@@ -62,7 +62,7 @@ func main() {
 
 func run() error {
 	if len(os.Args) < 3 {
-		return errors.New("usage: benchstart INSTAR OUT.json [ROUNDS]")
+		return errors.New("usage: benchstart INSTAR-OCI OUT.json [ROUNDS]")
 	}
 	rounds := 200
 	if len(os.Args) > 3 {

@@ -49,13 +49,24 @@ func newWorld(dir string) (*world, error) {
 		return nil, err
 	}
 	w.runtime = &container.Runtime{Store: st.Dir(), State: state, Cgroup: w.cgroup}
+	if err := os.Mkdir(w.state(), 0o755); err != nil {
+		return nil, err
+	}
+	if err := unix.Mount("state", w.state(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return nil, err
+	}
 	w.program, err = nothing(dir)
 	return w, err
 }
 
+// state is where the OCI runtimes keep what they know of containers: in memory,
+// as /run is, their default.
+func (w *world) state() string { return filepath.Join(w.dir, "run") }
+
 func (w *world) close() {
 	w.runtime.Close()
 	os.Remove(w.cgroup)
+	unix.Unmount(w.state(), unix.MNT_DETACH)
 	w.store.Close()
 }
 
@@ -142,22 +153,23 @@ func (w *world) sides(instar string) ([]*side, []string, error) {
 		"ours has no device but six nodes that the machine made and cannot make one: mknod is not possible in its user namespace and every other mount is nodev",
 		rules,
 		"the peers' root is a directory; ours is an image of the store",
+		"the OCI runtimes keep their state in memory, as in /run, their default",
 	}
 	for _, peer := range []string{"crun", "runc"} {
 		bundle, err := w.bundle(peer)
 		if err != nil {
 			return nil, nil, err
 		}
-		sides = append(sides, &side{Name: peer, What: peer + " run: one process that does everything, waits, and removes cgroup and state", once: w.once(bundle, peer, "--root", filepath.Join(w.dir, peer+"-state"), "run", "bench-"+peer)})
+		sides = append(sides, &side{Name: peer, What: peer + " run: one process that does everything, waits, and removes cgroup and state", once: w.once(bundle, peer, "--root", filepath.Join(w.state(), peer), "run", "bench-"+peer)})
 	}
-	if exec.Command(instar, "oci", "features").Run() == nil {
+	if exec.Command(instar, "features").Run() == nil {
 		bundle, err := w.bundle("crun")
 		if err != nil {
 			return nil, nil, err
 		}
-		sides = append(sides, &side{Name: "instar oci run, cold", What: "as the peers do it, with the same bundle", once: w.once(bundle, instar, "oci", "--root", filepath.Join(w.dir, "oci-state"), "run", "bench-oci")})
+		sides = append(sides, &side{Name: "instar oci run, cold", What: "as the peers do it, with crun's bundle; the binary instar-oci", once: w.once(bundle, instar, "--root", filepath.Join(w.state(), "instar-oci"), "run", "bench-oci")})
 	} else {
-		notes = append(notes, "instar oci is not there: no row for it")
+		notes = append(notes, "instar-oci is not there: no row for it")
 	}
 	return sides, notes, nil
 }

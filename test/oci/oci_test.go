@@ -46,14 +46,19 @@ func instarOCI(t *testing.T) string {
 // runtimeTools returns the directory of the module with the validation programs.
 func runtimeTools(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/opencontainers/runtime-tools")
-	cmd.Dir = "testdata/validation"
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod")
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
+	const module = "github.com/opencontainers/runtime-tools"
+	var dir string
+	for _, args := range [][]string{{"mod", "download", module}, {"list", "-m", "-f", "{{.Dir}}", module}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = "testdata/validation"
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir = strings.TrimSpace(string(out))
 	}
-	return strings.TrimSpace(string(out))
+	return dir
 }
 
 // result is a line of testdata/results.txt.

@@ -198,9 +198,9 @@ func run(g *global, args []string) (int, error) {
 	}
 	o.PreserveFDs = listenFDs(o.PreserveFDs)
 	if !o.Detach {
-		signals := make(chan os.Signal, 8)
-		signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
-		go func() {
+		go func() { // also to begin with: it takes a fraction of a millisecond
+			signals := make(chan os.Signal, 8)
+			signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 			for s := range signals {
 				_ = g.runtime.Kill(id, s.(syscall.Signal), false)
 			}

@@ -39,6 +39,7 @@ const (
 	Branch26             // address of the field + 4×imm26
 	Page21               // Layout.Pages[aux]: ADRP, of which only the page is kept
 	Low12                // Layout.Pages[aux]: the low bits of ADD, LDR or STR
+	Back32               // address of the field - v: an FDE and its CIE
 	Kinds
 )
 

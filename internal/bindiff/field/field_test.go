@@ -97,7 +97,7 @@ func TestFind(t *testing.T) {
 	if int(end) > len(text) || count[Rel32] < 50_000 || count[Abs64] < 1000 || count[Len32] < 2000 {
 		t.Errorf("fields by kind: %v", count)
 	}
-	if c := l.Canonical(); len(c) != len(text) || bytes.Equal(c, text) {
+	if c := l.Canonical(nil); len(c) != len(text) || bytes.Equal(c, text) {
 		t.Error("the canonical form is not one")
 	}
 }
@@ -142,7 +142,7 @@ func FuzzFind(f *testing.F) {
 			}
 			end = x.End()
 		}
-		if len(l.Canonical()) != len(text) {
+		if len(l.Canonical(nil)) != len(text) {
 			t.Fatal("another length")
 		}
 	})

@@ -18,6 +18,7 @@ func (l *Layout) frames(i int) {
 			continue
 		}
 		if le.Uint32(b[at+4:]) != 0 {
+			l.add(s.Off+uint64(at)+4, Back32, 0)
 			l.add(s.Off+uint64(at)+8, Rel32, 0)
 			l.add(s.Off+uint64(at)+12, Len32, 0)
 		}

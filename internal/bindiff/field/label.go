@@ -9,18 +9,24 @@ import (
 
 // Canonical returns the file with the bytes of each field replaced by a label
 // of what it points to, so that code which only has moved looks the same.
-func (l *Layout) Canonical() []byte {
-	masked := bytes.Clone(l.text)
+// Where now is nil the label is made of what stands at the target; else of the
+// address that now translates the target to: with what a first comparison has
+// taught, labels of old and new file are equal exactly.
+func (l *Layout) Canonical(now func(uint64) uint64) []byte {
+	b := labeler{l: l, masked: bytes.Clone(l.text), now: now, names: map[uint64]uint32{}}
 	for _, f := range l.Fields {
-		clear(f.bytes(masked))
+		clear(f.bytes(b.masked))
 	}
-	c := bytes.Clone(masked)
+	c := bytes.Clone(b.masked)
+	b.nameSlots()
+	b.nameStubs()
+	b.slots(c)
 	place, section := Place{Layout: l}, -1
 	for _, f := range l.Fields {
 		place.Addr, section = l.AddressOf(uint64(f.Pos), section)
 		v := f.Read(f.bytes(l.text))
 		t := f.Target(place, f.Section(), v)
-		f.label(f.bytes(c), l.label(f, masked, t, v), f.bytes(l.text))
+		f.label(f.bytes(c), b.field(f, t, v), f.bytes(l.text), now != nil)
 		place.Before = t
 	}
 	return c
@@ -28,8 +34,9 @@ func (l *Layout) Canonical() []byte {
 
 func (f Field) bytes(text []byte) []byte { return text[f.Pos:f.End()] }
 
-// label writes a label where a field is.
-func (f Field) label(b []byte, label uint32, was []byte) {
+// label writes a label where a field is: two bytes, so that a wrong one does
+// not outweigh what is around it, or where labels are exact all four.
+func (f Field) label(b []byte, label uint32, was []byte, exact bool) {
 	switch f.Kind() {
 	case Branch26:
 		le.PutUint32(b, le.Uint32(was)&^0xffffff|label&0xffff)
@@ -38,35 +45,169 @@ func (f Field) label(b []byte, label uint32, was []byte) {
 	case Known64:
 	default:
 		b[0], b[1] = byte(label), byte(label>>8)
-		if len(b) == 8 {
+		if len(b) == 8 || exact {
 			b[2], b[3] = byte(label>>16), byte(label>>24)
 		}
 	}
 }
 
-// label says what a field points to: in files that resemble each other the same
-// for the same thing, mostly.
-func (l *Layout) label(f Field, masked []byte, target, v uint64) uint32 {
+// labeler makes the labels of one file.
+type labeler struct {
+	l      *Layout
+	masked []byte // the file with all fields cleared
+	now    func(uint64) uint64
+	names  map[uint64]uint32 // labels of addresses that have a symbol's name
+}
+
+// field says what a field points to.
+func (b *labeler) field(f Field, target, v uint64) uint32 {
 	switch f.Kind() {
 	case Len32, Len64, Token64:
 		return hash(v)
 	case Type32, Name32:
 		return 0
+	case Sym32:
+		return b.symbol(f.Aux(), uint32(v))
 	}
-	if i := l.sectionOf(target); i >= 0 {
+	return b.target(target)
+}
+
+// target says what stands at an address: the same in files that resemble each
+// other, mostly. The lower half has seen few bytes there, and so seldom changes;
+// the upper one tells apart functions that begin alike.
+func (b *labeler) target(target uint64) uint32 {
+	if h, ok := b.names[target]; ok {
+		return h
+	}
+	if b.now != nil {
+		return hash(b.now(target))
+	}
+	i := b.l.sectionOf(target)
+	if i < 0 {
+		return hash(target)
+	}
+	s := &b.l.Sections[i]
+	d := target - s.Addr
+	if s.Empty {
+		return sum([]byte(s.Name)) + uint32(d>>12)
+	}
+	near := sum(b.masked[s.Off+d : min(s.Off+s.Size, s.Off+d+16)])
+	far := sum(b.masked[s.Off+d : min(s.Off+s.Size, s.Off+d+64)])
+	return near&0xffff | far<<16
+}
+
+// symbol says what a symbol is: its name, or where it is.
+func (b *labeler) symbol(table int, n uint32) uint32 {
+	if table >= len(b.l.Sections) {
+		return 0
+	}
+	s, o := b.l.bytes(table), uint64(n)*symbolSize
+	if o+symbolSize > uint64(len(s)) {
+		return 0
+	}
+	if name := b.l.str(int(b.l.Sections[table].link), uint64(le.Uint32(s[o:]))); name != "" {
+		return sum([]byte(name))
+	}
+	if in := int(le.Uint16(s[o+6:])); in < len(b.l.Sections) {
+		return sum([]byte(b.l.Sections[in].Name)) + 1
+	}
+	return 0
+}
+
+// eachRelocation calls f for every relocation with the place in the file that
+// it fills in, and that place's address.
+func (l *Layout) eachRelocation(f func(rela []byte, table int, off, addr uint64)) {
+	for i := range l.Sections {
 		s := &l.Sections[i]
-		d := target - s.Addr
-		if s.Empty {
-			return hash(uint64(i) | d>>12<<16)
+		if s.kind != sectionRela {
+			continue
 		}
-		b := masked[s.Off+d : min(s.Off+s.Size, s.Off+d+16)]
-		h := uint64(len(b))
-		for _, c := range b {
-			h = (h ^ uint64(c)) * 0x100000001b3
+		t := l.bytes(i)
+		for ; len(t) >= relaSize; t = t[relaSize:] {
+			addr, in := le.Uint64(t), int(s.info)
+			if l.object {
+				if in >= len(l.Sections) {
+					break
+				}
+				addr += l.Sections[in].Addr
+			} else {
+				in = l.sectionOf(addr)
+			}
+			if in < 0 || l.Sections[in].Empty {
+				continue
+			}
+			if d := addr - l.Sections[in].Addr; d < l.Sections[in].Size && l.Sections[in].Size-d >= 4 {
+				f(t, int(s.link), l.Sections[in].Off+d, addr)
+			}
 		}
-		return hash(h)
 	}
-	return hash(v)
+}
+
+// nameSlots names the places that are filled with a symbol's address by it.
+func (b *labeler) nameSlots() {
+	if b.l.object {
+		return
+	}
+	b.l.eachRelocation(func(rela []byte, table int, _, addr uint64) {
+		if n := le.Uint32(rela[12:]); n != 0 {
+			b.names[addr] = b.symbol(table, n)
+		}
+	})
+}
+
+// nameStubs names the entries of procedure linkage tables by the slot that they
+// jump through.
+func (b *labeler) nameStubs() {
+	l := b.l
+	section := -1
+	for _, f := range l.Fields {
+		if f.Kind() != Rel32 {
+			continue
+		}
+		var at uint64
+		if at, section = l.AddressOf(uint64(f.Pos), section); section < 0 || len(l.Sections[section].Name) < 4 || l.Sections[section].Name[:4] != ".plt" {
+			continue
+		}
+		p := Place{Layout: l, Addr: at}
+		if h, ok := b.names[f.Target(p, -1, f.Read(f.bytes(l.text)))]; ok {
+			size := uint64(16)
+			if l.Sections[section].Name == ".plt.got" {
+				size = 8
+			}
+			b.names[at&^(size-1)] = h + 1
+		}
+	}
+}
+
+// slots writes labels where relocations fill in addresses: the bytes there are
+// zero, and one place like the other.
+func (b *labeler) slots(c []byte) {
+	b.l.eachRelocation(func(rela []byte, table int, off, _ uint64) {
+		if le.Uint32(c[off:]) != 0 {
+			return
+		}
+		n, addend := le.Uint32(rela[12:]), le.Uint64(rela[16:])
+		label := uint32(0)
+		if in := b.l.sectionOfSymbol(table, n); in >= 0 {
+			if relative(b.l.machine, le.Uint32(rela[8:])) {
+				addend += 4
+			}
+			label = b.target(b.l.Sections[in].Addr + addend)
+		} else if n != 0 {
+			label = b.symbol(table, n)
+		} else {
+			label = b.target(addend)
+		}
+		le.PutUint32(c[off:], label)
+	})
+}
+
+func sum(b []byte) uint32 {
+	h := uint64(len(b))
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 0x100000001b3
+	}
+	return hash(h)
 }
 
 func hash(v uint64) uint32 {

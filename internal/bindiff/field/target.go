@@ -85,6 +85,9 @@ func (f Field) Target(p Place, section int, v uint64) uint64 {
 	if f.Kind() == Sym32 {
 		v *= symbolSize
 	}
+	if f.Kind() == Back32 {
+		return p.Addr - v
+	}
 	return f.base(p, section) + v
 }
 
@@ -94,6 +97,8 @@ func (f Field) Value(p Place, section int, target uint64) uint64 {
 	switch f.Kind() {
 	case Sym32:
 		return v / symbolSize
+	case Back32:
+		return uint64(int64(int32(p.Addr - target)))
 	case Abs64, Sec64, SecPC64, Len64, Token64, Known64:
 		return v
 	case Branch26:

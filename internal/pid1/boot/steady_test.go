@@ -186,11 +186,27 @@ func TestIdle(t *testing.T) {
 	kib := resident(t, pid)
 	t.Logf("resident %d KiB, %d wake-ups in 2 s", kib, fewest)
 	if fewest != 0 {
-		t.Errorf("%d wake-ups in 2 s", fewest)
+		t.Errorf("%d wake-ups in 2 s\n%s", fewest, wakers(pid))
 	}
 	if kib > 12<<10 {
 		t.Errorf("resident %d KiB, more than 12 MiB", kib)
 	}
+}
+
+// wakers says what the threads of a process that wake up wait for, in between.
+func wakers(pid int) string {
+	var out strings.Builder
+	for range 5 {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+		for _, f := range files {
+			call, _ := os.ReadFile(f)
+			st, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "status"))
+			_, switches, _ := strings.Cut(string(st), "\nvoluntary_ctxt_switches:\t")
+			fmt.Fprintf(&out, "%s: %s times, now in %s\n", filepath.Base(filepath.Dir(f)), strings.Fields(switches + " ?")[0], strings.TrimSpace(string(call)))
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return out.String()
 }
 
 // TestOutputByName holds that a program may open its output again, whoever it
