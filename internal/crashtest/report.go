@@ -57,19 +57,7 @@ func (r *Report) Finish() {
 }
 
 // Write writes the report as name.json and, for people, name.md.
-func (r *Report) Write(name string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(name+".json", append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(name+".md", []byte(r.text()), 0o644)
-}
+func (r *Report) Write(name string) error { return write(name, r, r.text()) }
 
 func (r *Report) text() string {
 	var b strings.Builder
@@ -77,11 +65,7 @@ func (r *Report) text() string {
 		r.Level, r.States, r.Distinct, r.Faults, r.Lies, r.Caught, len(r.Mutants), len(r.Excused), r.Options.Seed)
 	b.WriteString("| scenario | events | syncs | states | different | of a second cut | outcomes | faults | lies |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range r.Scenarios {
-		var out []string
-		for _, k := range slices.Sorted(maps.Keys(s.Outcomes)) {
-			out = append(out, fmt.Sprintf("%s %d", k, s.Outcomes[k]))
-		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %s | %d | %d |\n", s.Scenario, s.Events, s.Syncs, s.States, s.Distinct, s.Again, strings.Join(out, ", "), s.Faults, s.Lies)
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %s | %d | %d |\n", s.Scenario, s.Events, s.Syncs, s.States, s.Distinct, s.Again, outcomes(s.Outcomes), s.Faults, s.Lies)
 	}
 	for _, s := range r.Scenarios {
 		if s.Failure != nil {
@@ -104,4 +88,53 @@ func (r *Report) text() string {
 		fmt.Fprintf(&b, "| %s | %s |\n", m.Site, strings.ReplaceAll(how, "|", "/"))
 	}
 	return b.String()
+}
+
+// RealReport is what level 1 has tried and found.
+type RealReport struct {
+	Options RealOptions   `json:"options"`
+	States  int           `json:"states"`
+	Faults  int           `json:"faults"`
+	Runs    []*RealResult `json:"runs"`
+}
+
+// Write writes the report as name.json and, for people, name.md.
+func (r *RealReport) Write(name string) error {
+	slices.SortFunc(r.Runs, func(a, b *RealResult) int {
+		return cmp.Or(cmp.Compare(a.Medium, b.Medium), cmp.Compare(a.Scenario, b.Scenario))
+	})
+	var b strings.Builder
+	b.WriteString("| file system | scenario | writes | flushes | states | of them checked by fsck | failed operations | space ran out | outcomes |\n|---|---|---|---|---|---|---|---|---|\n")
+	for _, s := range r.Runs {
+		r.States += s.States
+		r.Faults += s.Faults
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d | %s |\n", s.Medium, s.Scenario, s.Writes, s.Flushes, s.States, s.Checked, s.Faults, s.Spaces, outcomes(s.Outcomes))
+		if s.Failure != "" {
+			fmt.Fprintf(&b, "| | **failed: %s** |\n", s.Failure)
+		}
+	}
+	text := fmt.Sprintf("# Power cuts, level 1\n\n%d crashed states mounted on real file systems, %d writes and flushes failed.\n\n%s", r.States, r.Faults, b.String())
+	return write(name, r, text)
+}
+
+func outcomes(m map[string]int) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, fmt.Sprintf("%s %d", k, m[k]))
+	}
+	return strings.Join(out, ", ")
+}
+
+func write(name string, v any, text string) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(name+".json", append(b, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(name+".md", []byte(text), 0o644)
 }

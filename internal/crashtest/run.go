@@ -79,7 +79,7 @@ func record(s *Scenario, r *recorder, after func(e *Env, rec *recording) error) 
 	}
 	defer os.RemoveAll(dir)
 	r.dir, r.disks, r.sites = dir, map[string]*Disk{}, map[Site]int{}
-	e := &Env{Dir: dir, FS: durable.FS{Hook: r}, rec: r}
+	e := &Env{Dir: dir, FS: durable.FS{Hook: r}, rec: r, log: r.ack}
 	r.model = newModel()
 	if s.Setup != nil {
 		if err := s.Setup(e); err != nil {
@@ -331,7 +331,7 @@ func (x *explorer) repeat(st *settled, top string) error {
 	for _, d := range r.disks {
 		d.rec = r
 	}
-	e := &Env{Dir: dir, FS: durable.FS{Hook: r}, rec: r}
+	e := &Env{Dir: dir, FS: durable.FS{Hook: r}, rec: r, log: r.ack}
 	rec, err := r.run(x.rec.s, e, nil)
 	if err != nil {
 		return err

@@ -1,0 +1,79 @@
+package crashtest_test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/instar-os/instar/internal/crashtest"
+	"github.com/instar-os/instar/internal/durable"
+)
+
+// level1 are the scenarios that work on files.
+func level1(all bool) []*crashtest.Scenario {
+	if !all {
+		return []*crashtest.Scenario{replaceRoot()}
+	}
+	var out []*crashtest.Scenario
+	for _, list := range [][]*crashtest.Scenario{fileScenarios(), storeScenarios(), volumeScenarios()} {
+		out = append(out, list...)
+	}
+	return out
+}
+
+func TestLevel1(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the real file systems have no race detector")
+	}
+	o := crashtest.RealOptions{PerCut: 2, Every: 3, Faults: 4, Spaces: []int{0}, Fsck: 16}
+	if full() {
+		o = crashtest.RealOptions{PerCut: 8, Faults: 40, Spaces: []int{0, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512}, Fsck: 8}
+	}
+	report := &crashtest.RealReport{Options: o}
+	for _, m := range crashtest.Media { // one after the other, see package fuse
+		t.Run(m.Type, func(t *testing.T) {
+			if why := m.Missing(); why != nil {
+				t.Skip(why)
+			}
+			for _, s := range level1(full()) {
+				r, err := crashtest.RunOn(s, m, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Failure != "" {
+					t.Errorf("%s: %s", s.Name, r.Failure)
+				}
+				t.Logf("%+v", *r)
+				report.Runs = append(report.Runs, r)
+			}
+			unsynced(t, m)
+		})
+	}
+	if dir := reports(); dir != "" {
+		if err := report.Write(filepath.Join(dir, "level1")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// neverSync leaves out every sync.
+type neverSync struct{}
+
+func (neverSync) Call(c durable.Call, do func() error) error {
+	if slices.Contains([]durable.Op{durable.SyncOp, durable.SyncDirOp, durable.SyncFSOp}, c.Op) {
+		return nil
+	}
+	return do()
+}
+
+// unsynced proves that the bench sees what the file system loses.
+func unsynced(t *testing.T, m crashtest.Medium) {
+	r, err := crashtest.RunOn(writeFile(), m, crashtest.RealOptions{Hook: neverSync{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(r.Failure, "acknowledged") {
+		t.Errorf("without a sync nothing was lost: %+v", *r)
+	}
+}
