@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -63,87 +62,6 @@ func sinceTime(text string, now time.Time) (time.Time, error) {
 		return t, fmt.Errorf("--since %q: want a time span, as 5m, or a time, as 2026-01-02T15:04:05Z", text)
 	}
 	return t, nil
-}
-
-func attachCommand(a *app) *cobra.Command {
-	var control string
-	cmd := &cobra.Command{
-		Use:   "attach CONTAINER",
-		Short: "Follow what a container writes until it ends",
-		Long: `Prints what the container writes from now on, as it is, and ends when the
-container ends, with its exit code. An interrupt ends the command and leaves
-the container alone.`,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeContainer(&control),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.eachContainer(cmd.Context(), control, args, a.attach)
-		},
-	}
-	controlFlag(cmd, &control)
-	return cmd
-}
-
-// attach prints lines until the life of the container that it found is over.
-func (a *app) attach(ctx context.Context, c *wire.Client, name string) error {
-	first, err := containerStatus(ctx, c, name)
-	if err != nil {
-		return err
-	}
-	if first.PID == 0 {
-		return fmt.Errorf("container %s does not run: it is %s", name, first.State)
-	}
-	req := wire.LogsRequest{Container: name, Tail: 1}
-	last, err := c.Logs(ctx, req)
-	if err != nil {
-		return err
-	}
-	for _, l := range last.Lines {
-		req.After = l.Seq
-	}
-	req.Tail = 0
-	for {
-		now, err := containerStatus(ctx, c, name)
-		ended := err == nil && (now.PID != first.PID || now.Restarts != first.Restarts)
-		if err == nil {
-			err = a.attachPage(ctx, c, &req)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		case ended && now.ExitCode != nil && *now.ExitCode != 0:
-			return exitCode(*now.ExitCode)
-		case ended:
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pollInterval):
-		}
-	}
-}
-
-func (a *app) attachPage(ctx context.Context, c *wire.Client, req *wire.LogsRequest) error {
-	for {
-		got, err := c.Logs(ctx, *req)
-		if err != nil {
-			return err
-		}
-		for _, l := range got.Lines {
-			to := a.out
-			if l.Stream == "stderr" {
-				to = a.err
-			}
-			if _, err := io.WriteString(to, l.Text+"\n"); err != nil {
-				return err
-			}
-			req.After = l.Seq
-		}
-		if !got.More {
-			return nil
-		}
-	}
 }
 
 func containerStatus(ctx context.Context, c *wire.Client, name string) (wire.ContainerStatus, error) {

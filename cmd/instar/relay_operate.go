@@ -11,6 +11,11 @@ func (r relay) Exec(ctx context.Context, req wire.ExecRequest, t wire.Terminal) 
 	return r.v.Control().Exec(ctx, req, t)
 }
 
+// Attach relays the streams as they come.
+func (r relay) Attach(ctx context.Context, req wire.AttachRequest, t wire.Terminal) (wire.AttachResult, error) {
+	return r.v.Control().Attach(ctx, req, t)
+}
+
 func (r relay) Kill(req wire.KillRequest) error {
 	ctx, cancel := bounded()
 	defer cancel()

@@ -83,7 +83,7 @@ func (b *Builder) container(ctx context.Context, name string, def *config.Defini
 		Name: name, Source: c.At, Args: c.Command, Prepare: c.Prepare,
 		Env: environment(c.Env, user), Dir: c.Dir,
 		UID: user.UID, GID: user.GID, Groups: groups,
-		Root: system.RootMode(c.Root), Control: c.Control, Init: c.Init,
+		Root: system.RootMode(c.Root), Control: c.Control, Init: c.Init, Stdin: c.Stdin, TTY: c.TTY,
 		Network: system.NetworkMode(c.Network), Hostname: name,
 		Capabilities: capabilities(c.Capabilities), Limits: limits(c),
 		OneShot: c.OneShot, Restart: restart(c), Health: health(c.Health), After: c.After,

@@ -128,6 +128,8 @@ type Container struct {
 	Seccomp      string            `yaml:"seccomp" doc:"System call filter." enum:"default,unconfined" default:"default"`
 	CDI          []string          `yaml:"cdi" is:"relative" unique:"true" doc:"Container Device Interface files (JSON) whose device nodes, variables, groups and mounts it gets; FILE#DEVICE selects one of several devices." example:"[gpu.json#0]"`
 	Init         bool              `yaml:"init" doc:"Start a minimal first process, which takes the ends of orphans and passes signals on; the command is process 2. Without it the command is process 1."`
+	Stdin        bool              `yaml:"stdin" doc:"Keep the command's standard input open for instar attach, whether somebody is attached or not. Without it there is nothing to read."`
+	TTY          bool              `yaml:"tty" doc:"Give the command a terminal for its standard streams, which instar attach joins."`
 	Control      bool              `yaml:"control" doc:"Give access to the supervisor's socket, /run/instar/control.sock."`
 	Memory       Size              `yaml:"memory" doc:"Largest memory, cgroup memory.max." min:"1MiB" example:"64MiB"`
 	Swap         Size              `yaml:"swap" doc:"Largest swap beside memory, cgroup memory.swap.max. Default: none."`

@@ -72,7 +72,8 @@ type Sandbox struct {
 	nofile   *unix.Rlimit
 	start    *loaded
 	joining  *loaded
-	init     int // descriptor of the program of its own first process, the Runtime's; 0 for none
+	init     int      // descriptor of the program of its own first process, the Runtime's; 0 for none
+	master   *os.File // of the terminal of its first process; nil for none
 	warnings []string
 	data     held
 	devices  devices
@@ -292,6 +293,8 @@ func (s *Sandbox) run(l *loaded, in map[int]string, before func(pid int) error) 
 		case fd < 0:
 		case i <= launch.UserNS && err == nil:
 			s.fds[i] = fd
+		case i == launch.Master && err == nil:
+			s.master = os.NewFile(uintptr(fd), "terminal")
 		default:
 			unix.Close(fd)
 		}
@@ -369,6 +372,10 @@ func (s *Sandbox) Close() error {
 			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
 			s.fds[i] = -1
 		}
+	}
+	if s.master != nil {
+		errs = append(errs, s.master.Close())
+		s.master = nil
 	}
 	if err := os.Remove(s.place); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)

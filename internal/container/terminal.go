@@ -21,32 +21,64 @@ func (s *Sandbox) Terminal(uid, gid int) (master, peer *os.File, err error) {
 			return err
 		}
 		master = os.NewFile(uintptr(fd), "terminal")
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil || st.Rdev != unix.Mkdev(5, 2) {
-			return errors.Join(errors.New("its /dev/pts/ptmx is no terminal"), err)
-		}
-		if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
-			return err
-		}
-		other, errno := ptPeer(fd)
-		if errno != 0 {
-			return os.NewSyscallError("TIOCGPTPEER", errno)
-		}
-		peer = os.NewFile(uintptr(other), "terminal's other end")
 		return nil
 	})
 	if err == nil {
-		err = peer.Chown(uid, gid)
+		peer, err = s.peer(master, uid, gid)
 	}
 	if err != nil {
-		for _, f := range []*os.File{master, peer} {
-			if f != nil {
-				f.Close()
-			}
+		if master != nil {
+			master.Close()
 		}
 		return nil, nil, fmt.Errorf("making a terminal in container %s: %w", s.name, err)
 	}
 	return master, peer, nil
+}
+
+// OwnTerminal returns the terminal that a container has for its command, once.
+// The caller closes both ends.
+func (s *Sandbox) OwnTerminal(uid, gid int) (master, peer *os.File, err error) {
+	if master, s.master = s.master, nil; master == nil {
+		return nil, nil, fmt.Errorf("container %s has no terminal left", s.name)
+	}
+	if peer, err = s.peer(master, uid, gid); err != nil {
+		master.Close()
+		return nil, nil, fmt.Errorf("making the terminal of container %s: %w", s.name, err)
+	}
+	return master, peer, nil
+}
+
+// peer opens the other end of a terminal, for a user and group of the machine.
+func (s *Sandbox) peer(master *os.File, uid, gid int) (*os.File, error) {
+	conn, err := master.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	other := -1
+	e := conn.Control(func(m uintptr) {
+		fd := int(m)
+		var st unix.Stat_t
+		if err = unix.Fstat(fd, &st); err != nil || st.Rdev != unix.Mkdev(5, 2) {
+			err = errors.Join(errors.New("its /dev/pts/ptmx is no terminal"), err)
+			return
+		}
+		if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+			return
+		}
+		var errno syscall.Errno
+		if other, errno = ptPeer(fd); errno != 0 {
+			err = os.NewSyscallError("TIOCGPTPEER", errno)
+		}
+	})
+	if err = errors.Join(e, err); err != nil {
+		return nil, err
+	}
+	peer := os.NewFile(uintptr(other), "terminal's other end")
+	if err := peer.Chown(uid, gid); err != nil {
+		peer.Close()
+		return nil, err
+	}
+	return peer, nil
 }
 
 // ptPeer opens the other end of a terminal: ioctl_tty(2), whose argument is

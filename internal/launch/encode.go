@@ -164,7 +164,7 @@ func (r *reader) op() Op {
 
 // slotNames are the slots with a meaning, as a dump shows them.
 var slotNames = [...]string{"_", "mountns", "utsns", "ipcns", "netns", "userns", "stdin", "stdout", "stderr",
-	"path", "argv", "place", "image", "objects", "verity", "resolv", "control", "idmap", "nofile", "env", "init"}
+	"path", "argv", "place", "image", "objects", "verity", "resolv", "control", "idmap", "nofile", "env", "init", "master"}
 
 func slotName(n uint64) string {
 	if n < uint64(len(slotNames)) {

@@ -102,6 +102,7 @@ const (
 	Nofile    // Start, Join: address of the default struct rlimit64 of open files
 	Env       // Join: address of the environment
 	Init      // Start: descriptor of the program of a container's own first process
+	Master    // Root leaves its end of the container's terminal there
 	FirstData // Root: address of the path of the container's first data; the others follow. Start: see FirstDescriptor
 )
 

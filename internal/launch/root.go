@@ -68,6 +68,10 @@ func compileRoot(s *Spec) (*Program, error) {
 	bound := b.sources(s)
 	b.enter("root")
 	b.dev()
+	if c.TTY {
+		b.do("opening the container's terminal", Openat, imm(atCWD), b.str("/dev/pts/ptmx"),
+			imm(unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC)).Out = Master
+	}
 	b.sys()
 	b.memory(s)
 	for _, m := range bound {

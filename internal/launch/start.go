@@ -102,6 +102,9 @@ func (b *builder) process(s *Spec, caps uint64, users int, links []system.Descri
 
 // first executes the command of the container.
 func (b *builder) first(c *system.Container, links []system.Descriptor) {
+	if c.TTY {
+		b.do("taking its terminal", Ioctl, imm(0), imm(unix.TIOCSCTTY), imm(0)).Tolerate = syscall.ENOTTY // a Prepare command has none
+	}
 	b.command(b.vector(append(slices.Clip(c.Env), linkEnv(links, commandPID(c.Init))...)))
 }
 

@@ -128,6 +128,8 @@ type Container struct {
 	Descriptors []Descriptor `json:"links,omitempty"`   // of links, its files from number 3 on
 	Devices     []Device     `json:"devices,omitempty"` // of the configuration that it stands in
 	Init        bool         `json:"init,omitempty"`    // a minimal first process, whose only child is Args
+	Stdin       bool         `json:"stdin,omitempty"`   // standard input stays open, for who attaches
+	TTY         bool         `json:"tty,omitempty"`     // a terminal for the standard streams
 	Control     bool         `json:"control,omitempty"` // the supervisor's socket is at /run/instar/control.sock
 
 	Network      NetworkMode `json:"network"`

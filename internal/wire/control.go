@@ -106,6 +106,8 @@ type ContainerStatus struct {
 	OOMKills    int64         `json:"oomKills,omitempty"`    // processes killed for want of memory, since the machine's start
 	LogsDropped int64         `json:"logsDropped,omitempty"` // lines over the container's rate, since the machine's start
 	StartTime   time.Duration `json:"startTime,omitempty"`   // from decision to exec, nanoseconds
+	Stdin       bool          `json:"stdin,omitempty"`       // it reads what who attaches writes
+	TTY         bool          `json:"tty,omitempty"`         // its streams are a terminal
 }
 
 // LogsRequest asks for log lines after a cursor.

@@ -171,12 +171,8 @@ func (s *session) forward(events <-chan Event, ended <-chan struct{}) {
 	}
 }
 
-// exec serves one session of a stream.
-func (s *stream) exec(ctx context.Context, c Control, req Request) Response {
-	var p ExecRequest
-	if err := parameters(req, &p); err != nil {
-		return Response{ID: req.ID, Error: err.Error()}
-	}
+// session serves one session of a stream.
+func (s *stream) session(ctx context.Context, c Control, req Request) Response {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ss := s.sessions.get(req.ID)
@@ -184,7 +180,7 @@ func (s *stream) exec(ctx context.Context, c Control, req Request) Response {
 	stop := context.AfterFunc(ctx, ss.finish)
 	defer stop()
 	defer ss.finish()
-	result, err := c.Exec(ctx, p, Terminal{
+	result, err := sessionOf(ctx, c, req, Terminal{
 		Stdin: reader{ss, streamIn}, Stdout: writer{ss, streamOut}, Stderr: writer{ss, streamErr}, Events: ss.events,
 	})
 	if broken := ss.broken(); broken != nil {

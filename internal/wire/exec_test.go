@@ -15,6 +15,11 @@ import (
 )
 
 // Exec of the fake does what the first argument says.
+func (f *fake) Attach(ctx context.Context, r AttachRequest, t Terminal) (AttachResult, error) {
+	x, err := f.Exec(ctx, ExecRequest{Args: []string{r.Container}}, t)
+	return AttachResult(x), err
+}
+
 func (f *fake) Exec(ctx context.Context, r ExecRequest, t Terminal) (ExecResult, error) {
 	switch r.Args[0] {
 	case "cat":

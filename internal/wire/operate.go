@@ -20,6 +20,9 @@ type Operator interface {
 	// Exec runs a further command in a container until it ends or ctx does,
 	// which kills it.
 	Exec(ctx context.Context, r ExecRequest, t Terminal) (ExecResult, error)
+	// Attach joins a container's own command until it ends or ctx does, which
+	// leaves it alone.
+	Attach(ctx context.Context, r AttachRequest, t Terminal) (AttachResult, error)
 	Kill(KillRequest) error
 	// Pause stops all processes of a container where they stand, and Unpause
 	// lets them go on.

@@ -135,13 +135,13 @@ func Serve(ctx context.Context, rw io.ReadWriter, c Control) error {
 			}
 			continue
 		}
-		if req.Method == MethodExec {
+		if req.Method == MethodExec || req.Method == MethodAttach {
 			if err := s.sessions.begin(req.ID, s.frame); err != nil {
 				s.send(Response{ID: req.ID, Error: err.Error()})
 				continue
 			}
 			running.Go(func() {
-				r := s.exec(ctx, c, req.Request)
+				r := s.session(ctx, c, req.Request)
 				s.sessions.end(req.ID)
 				s.send(r)
 			})

@@ -12,6 +12,11 @@ func (m *machine) Exec(ctx context.Context, r wire.ExecRequest, t wire.Terminal)
 	return m.supervisor.Exec(ctx, r, t)
 }
 
+// Attach implements wire.Operator.
+func (m *machine) Attach(ctx context.Context, r wire.AttachRequest, t wire.Terminal) (wire.AttachResult, error) {
+	return m.supervisor.Attach(ctx, r, t)
+}
+
 // Kill implements wire.Operator.
 func (m *machine) Kill(r wire.KillRequest) error { return m.supervisor.Kill(r) }
 

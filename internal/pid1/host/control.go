@@ -90,7 +90,7 @@ func (c *Control) containers(ctx context.Context, shown map[string]map[string]st
 
 // fromUnit says what state a container is in whose unit does not answer.
 func fromUnit(ct *system.Container, props map[string]string) wire.ContainerStatus {
-	st := wire.ContainerStatus{Name: ct.Name, State: wire.Stopped}
+	st := wire.ContainerStatus{Name: ct.Name, State: wire.Stopped, Stdin: ct.Stdin || ct.TTY, TTY: ct.TTY}
 	if s, err := strconv.ParseInt(strings.TrimPrefix(props["StateChangeTimestamp"], "@"), 10, 64); err == nil {
 		st.Since = time.Unix(s, 0).UTC()
 	}

@@ -67,6 +67,16 @@ func (c *Control) Exec(ctx context.Context, r wire.ExecRequest, t wire.Terminal)
 	return client.Exec(ctx, r, t)
 }
 
+// Attach implements wire.Control.
+func (c *Control) Attach(ctx context.Context, r wire.AttachRequest, t wire.Terminal) (wire.AttachResult, error) {
+	client, err := c.dial(ctx, r.Container)
+	if err != nil {
+		return wire.AttachResult{}, err
+	}
+	defer client.Close()
+	return client.Attach(ctx, r, t)
+}
+
 // Kill implements wire.Control.
 func (c *Control) Kill(r wire.KillRequest) error {
 	return c.ask(context.Background(), r.Container, func(ctx context.Context, client *wire.Client) error { return client.Kill(ctx, r) })

@@ -164,7 +164,7 @@ func exists(pid int, path string) error {
 // exec runs a command in the container; its last words explain a failure.
 func (b *box) exec(ctx context.Context, args []string) error {
 	var said tail
-	p, err := b.spawn(b.s.Exec, args, &said, &said)
+	p, err := b.spawn(b.s.Exec, args, nil, &said, &said)
 	if err != nil {
 		return err
 	}

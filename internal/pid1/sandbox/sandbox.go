@@ -90,18 +90,22 @@ func (b *box) Close() error {
 
 // Start implements supervise.Sandbox.
 func (b *box) Start(args []string, stdout, stderr io.WriteCloser) (supervise.Process, error) {
-	return b.spawn(b.s.Start, args, stdout, stderr)
+	p, err := b.spawn(b.s.Start, args, nil, stdout, stderr)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // spawn starts a process with its output in pipes.
-func (b *box) spawn(start func([]string, *os.File, *os.File, *os.File) (*container.Process, error), args []string, stdout, stderr io.WriteCloser) (*process, error) {
+func (b *box) spawn(start func([]string, *os.File, *os.File, *os.File) (*container.Process, error), args []string, stdin *os.File, stdout, stderr io.WriteCloser) (*process, error) {
 	var out, err pipe
-	failed := errors.Join(out.open(b.c), err.open(b.c))
-	p := &process{reaper: b.reaper}
+	failed := errors.Join(out.open(), err.open(), out.give(out.w, b.c), err.give(err.w, b.c))
+	p := b.newProcess()
 	if failed == nil {
 		failed = b.reaper.Spawn(func() (int, error) {
 			var e error
-			if p.Process, e = start(args, nil, out.w, err.w); e != nil {
+			if p.Process, e = start(args, stdin, out.w, err.w); e != nil {
 				return 0, e
 			}
 			return p.PID(), nil
@@ -110,8 +114,8 @@ func (b *box) spawn(start func([]string, *os.File, *os.File, *os.File) (*contain
 	out.w.Close()
 	err.w.Close()
 	p.pipes = [2]*os.File{out.r, err.r}
-	p.output.Go(func() { out.drain(stdout) })
-	p.output.Go(func() { err.drain(stderr) })
+	p.output.Go(func() { drain(out.r, stdout, &p.heard[0]) })
+	p.output.Go(func() { drain(err.r, stderr, &p.heard[1]) })
 	if failed != nil {
 		p.output.Wait()
 		return nil, failed
@@ -119,23 +123,29 @@ func (b *box) spawn(start func([]string, *os.File, *os.File, *os.File) (*contain
 	return p, nil
 }
 
-// A pipe carries one output stream.
+// A pipe carries one stream.
 type pipe struct{ r, w *os.File }
 
-// open makes the pipe and gives it to the container's user, who may open it
-// again as /dev/stdout.
-func (p *pipe) open(c *system.Container) (err error) {
-	if p.r, p.w, err = os.Pipe(); err != nil {
-		return err
-	}
-	return p.w.Chown(int(c.IDs.Base+c.UID), int(c.IDs.Base+c.GID))
+func (p *pipe) open() (err error) {
+	p.r, p.w, err = os.Pipe()
+	return err
 }
 
-// drain copies until all writers are gone.
-func (p *pipe) drain(to io.WriteCloser) {
-	if p.r != nil {
-		io.Copy(to, p.r) // a reader that fails has ended; writers of lines never fail
-		p.r.Close()
+// give makes an end the container's user's, who may open it again as /dev/stdout.
+func (p *pipe) give(end *os.File, c *system.Container) error {
+	if end == nil {
+		return nil // it could not be opened
+	}
+	return end.Chown(int(c.IDs.Base+c.UID), int(c.IDs.Base+c.GID))
+}
+
+func (p *pipe) close() { closeAll([]*os.File{p.r, p.w}) }
+
+// drain copies until all writers are gone, to the log and to who is attached.
+func drain(from *os.File, to io.WriteCloser, more io.Writer) {
+	if from != nil {
+		io.Copy(io.MultiWriter(to, more), from) // a reader that fails has ended; writers of lines never fail
+		from.Close()
 	}
 	to.Close()
 }
@@ -145,6 +155,20 @@ type process struct {
 	reaper *Reaper
 	pipes  [2]*os.File
 	output sync.WaitGroup
+	heard  [2]ears
+
+	in  *os.File // what its standard input comes from; nil for nothing
+	tty bool     // in is a terminal's other end
+
+	mu      sync.Mutex
+	writers map[*os.File]bool // other descriptors of in
+
+	over chan struct{} // closed when it has ended and its output is read
+	code int           // after that
+}
+
+func (b *box) newProcess() *process {
+	return &process{reaper: b.reaper, over: make(chan struct{})}
 }
 
 // abandon kills the process and lets Wait not care for its output any more.
@@ -161,10 +185,15 @@ func (p *process) Wait() (int, error) {
 	exit, err := p.Process.Wait()
 	p.reaper.Forget(p.PID())
 	p.output.Wait()
+	if p.in != nil {
+		p.in.Close() // a terminal is closed already
+	}
+	p.code = exit.Status()
+	close(p.over)
 	if err != nil {
 		return 0, err
 	}
-	return exit.Status(), nil
+	return p.code, nil
 }
 
 // Signal implements supervise.Process; that there is nobody any more is no

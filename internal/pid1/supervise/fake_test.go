@@ -103,6 +103,10 @@ func (b *box) Start(args []string, stdout, stderr io.WriteCloser) (Process, erro
 	return p, nil
 }
 
+func (b *box) Run(stdout, stderr io.WriteCloser) (Process, error) {
+	return b.Start(b.c.Args, stdout, stderr)
+}
+
 func (b *box) Probe(ctx context.Context, h *system.Health, main Process) error {
 	if b.does.probe == nil {
 		return nil
@@ -142,6 +146,10 @@ type proc struct {
 }
 
 func (p *proc) PID() int { return 7 }
+
+func (p *proc) Attach(context.Context, wire.AttachRequest, wire.Terminal) (int, error) {
+	return 3, nil
+}
 
 func (p *proc) Takes(int) bool { return time.Since(p.b.began) >= p.b.does.ready }
 

@@ -59,6 +59,19 @@ func (s *Supervisor) Exec(ctx context.Context, r wire.ExecRequest, t wire.Termin
 	return wire.ExecResult{Code: code}, nil
 }
 
+// Attach joins a container's command until it ends or ctx does.
+func (s *Supervisor) Attach(ctx context.Context, r wire.AttachRequest, t wire.Terminal) (wire.AttachResult, error) {
+	_, _, main, err := s.operated(r.Container)
+	if err != nil {
+		return wire.AttachResult{}, err
+	}
+	code, err := main.Attach(ctx, r, t)
+	if err != nil {
+		return wire.AttachResult{}, fmt.Errorf("attached to container %s: %w", r.Container, err)
+	}
+	return wire.AttachResult{Code: code}, nil
+}
+
 // Kill sends a signal to a container's first process. What comes of it is the
 // restart policy's.
 func (s *Supervisor) Kill(r wire.KillRequest) error {

@@ -14,6 +14,7 @@ import (
 	"io"
 
 	"github.com/instar-os/instar/internal/system"
+	"github.com/instar-os/instar/internal/wire"
 )
 
 // Runtime makes sandboxes.
@@ -28,6 +29,9 @@ type Sandbox interface {
 	// Start runs a command of the container. What it prints goes to the
 	// writers, which are closed when it has ended or could not be started.
 	Start(args []string, stdout, stderr io.WriteCloser) (Process, error)
+	// Run is Start of the container's own command, with the standard input or
+	// the terminal that it is declared to have.
+	Run(stdout, stderr io.WriteCloser) (Process, error)
 	// Probe checks the container's health once, as seen from within it.
 	Probe(ctx context.Context, h *system.Health, main Process) error
 	Operated
@@ -47,6 +51,8 @@ type Process interface {
 	// process of a PID namespace gets none that it has no handler for, unless it
 	// waits for it: pid_namespaces(7).
 	Takes(sig int) bool
+	// Attach joins the command until it ends or ctx does.
+	Attach(ctx context.Context, r wire.AttachRequest, t wire.Terminal) (code int, err error)
 }
 
 // Log takes what the supervisor and the containers have to say.

@@ -46,7 +46,7 @@ type unit struct {
 func newUnit(s *Supervisor, c *system.Container) *unit {
 	u := &unit{
 		s: s, c: c, kick: make(chan struct{}, 1),
-		status: wire.ContainerStatus{Name: c.Name, State: wire.Waiting, Since: time.Now()},
+		status: wire.ContainerStatus{Name: c.Name, State: wire.Waiting, Since: time.Now(), Stdin: c.Stdin || c.TTY, TTY: c.TTY},
 	}
 	u.ctx, u.retire = context.WithCancel(s.ctx)
 	return u
@@ -202,7 +202,7 @@ func (u *unit) live() end {
 			return e
 		}
 	}
-	p, err := u.start(sb, u.c.Args)
+	p, err := sb.Run(u.s.log.Output(u.c.Name, "stdout"), u.s.log.Output(u.c.Name, "stderr"))
 	if err != nil {
 		return u.failed(err)
 	}

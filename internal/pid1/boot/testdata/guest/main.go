@@ -59,6 +59,8 @@ func main() {
 			fmt.Println(err)
 			os.Exit(1)
 		}
+	case "talk":
+		talk()
 	case "panic":
 		panic("as asked")
 	}
