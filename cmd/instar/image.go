@@ -77,7 +77,7 @@ func (a *app) image(ctx context.Context, def *config.Definition, lk *lock.Lock, 
 
 func planDisk(st *store.Store, res *assemble.Result, def *config.Definition) (*image.Plan, error) {
 	return image.NewPlan(st, res.Digest, image.Options{
-		Size: int64(def.VM.Disk),
+		Size: int64(def.VM.Disk), StoreSize: int64(def.Boot.StoreSize),
 		Budget: image.Budget{
 			Slot: int64(def.Budget.Slot), Store: int64(def.Budget.Store), Total: int64(def.Budget.Total),
 		},

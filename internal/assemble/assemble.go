@@ -12,6 +12,7 @@ import (
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/lock"
+	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/source/deb"
 	"github.com/instar-os/instar/internal/source/fetch"
 	"github.com/instar-os/instar/internal/store"
@@ -102,13 +103,21 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 	m := &system.Manifest{
 		Version: system.Version, Machine: def.Machine, Arch: arch, Epoch: lk.Epoch,
 		Kernel: kernel,
-		Boot: system.Boot{Slots: def.Boot.Slots, SlotSize: int64(def.Boot.SlotSize), DataFS: dataFS, Watchdog: int64(def.Boot.Watchdog),
+		Boot: system.Boot{Switch: unless(def.Boot.Switch, slot.ByTable), Slots: def.Boot.Slots, SlotSize: int64(def.Boot.SlotSize), DataFS: dataFS, Watchdog: int64(def.Boot.Watchdog),
 			WatchdogHealth: int64(def.Boot.WatchdogHealth), Confirm: confirm(def.Boot.Confirm)},
 		Hostname: hostname(def), Interfaces: interfaces(def.Network),
 		Default: def.Default, Configurations: confs,
 		Packages: packages(inputs, usedTrees(def)),
 	}
 	return b.finish(ctx, m, trees)
+}
+
+// unless leaves out a value that goes without saying.
+func unless(value, byDefault string) string {
+	if value == byDefault {
+		return ""
+	}
+	return value
 }
 
 func (b *Builder) finish(_ context.Context, m *system.Manifest, trees map[string]*tree.Tree) (*Result, error) {

@@ -91,6 +91,9 @@ func (c *checker) definition() {
 	if slot, size := c.def.Budget.Slot, c.def.Boot.SlotSize; slot > size {
 		c.wrong("budget.slot", fmt.Sprintf("%s is more than boot.slotSize, %s", slot, size), "lower it, or make the slots larger")
 	}
+	if store, size := c.def.Budget.Store, c.def.Boot.StoreSize; size > 0 && store > size {
+		c.wrong("budget.store", fmt.Sprintf("%s is more than boot.storeSize, %s", store, size), "lower it, or make the store larger")
+	}
 }
 
 // sources checks the references to sources outside of trees.

@@ -56,12 +56,14 @@ type Modules struct {
 
 // Boot declares firmware and boot slots.
 type Boot struct {
-	Firmware string        `yaml:"firmware" doc:"Firmware of the machine." enum:"uefi" default:"uefi"`
-	From     string        `yaml:"from" is:"name" doc:"Source of the boot loader's package. Default: the kernel's source."`
-	Slots    int           `yaml:"slots" doc:"Number of boot slots." default:"2" min:"2" max:"8"`
-	SlotSize Size          `yaml:"slotSize" doc:"Size of a boot slot." default:"256MiB" min:"33MiB" max:"4GiB"`
-	Console  []string      `yaml:"console" is:"console" unique:"true" doc:"Consoles of kernel and init, the last being /dev/console. Default: the serial port of the architecture's usual machines."`
-	Watchdog time.Duration `yaml:"watchdog" doc:"Time-out of the hardware watchdog; without it none is armed." example:"30s" min:"1s" max:"1h"`
+	Firmware  string        `yaml:"firmware" doc:"Firmware of the machine." enum:"uefi" default:"uefi"`
+	Switch    string        `yaml:"switch" doc:"How firmware is told which slot to start. table: by the partition table, which needs nothing of it. variables: by BootNext and BootOrder in its memory, so that it comes back from a trial by itself." enum:"table,variables" default:"table"`
+	From      string        `yaml:"from" is:"name" doc:"Source of the boot loader's package. Default: the kernel's source."`
+	Slots     int           `yaml:"slots" doc:"Number of boot slots." default:"2" min:"2" max:"8"`
+	SlotSize  Size          `yaml:"slotSize" doc:"Size of a boot slot." default:"256MiB" min:"33MiB" max:"4GiB"`
+	StoreSize Size          `yaml:"storeSize" doc:"Size of the store partition. Default: this system, and room for another one of its size that shares nothing with it." min:"16MiB"`
+	Console   []string      `yaml:"console" is:"console" unique:"true" doc:"Consoles of kernel and init, the last being /dev/console. Default: the serial port of the architecture's usual machines."`
+	Watchdog  time.Duration `yaml:"watchdog" doc:"Time-out of the hardware watchdog; without it none is armed." example:"30s" min:"1s" max:"1h"`
 	// WatchdogHealth has a name of its own because watchdog is often given alone.
 	WatchdogHealth time.Duration `yaml:"watchdogHealth" doc:"Time for which the machine may be unhealthy, from its start or later, before the watchdog is left to reset it. Default: health is not the watchdog's." example:"5m" min:"1s" max:"24h"`
 	Confirm        Confirm       `yaml:"confirm" doc:"When a system or configuration on trial has proven itself, and what becomes of one that has not."`

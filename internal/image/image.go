@@ -34,11 +34,12 @@ type Tool func(ctx context.Context, name string, args ...string) *exec.Cmd
 // Options of a disk. The zero value makes the smallest disk.
 type Options struct {
 	Size      int64  // of the disk in bytes; what is left becomes data. 0: as small as possible
-	StoreFree int64  // bytes left free in the store partition. 0: 5% of its content, at least 16 MiB
+	StoreSize int64  // of the store partition in bytes. 0: room for the system twice, and minStoreFree
 	Budget    Budget // limits of what is in it
 }
 
-// minStoreFree is the default's lower bound, in bytes.
+// minStoreFree is what a store partition has beside two systems, in bytes: for
+// what an update keeps while it is received, and the file system's own needs.
 const minStoreFree = 16 << 20
 
 // Plan is a disk that can be made. It is computed without writing anything.
@@ -83,7 +84,10 @@ func newPlan(s *store.Store, sys digest.Digest, o Options) (*Plan, error) {
 	if err := p.checkSlot(); err != nil {
 		return nil, err
 	}
-	storeSize := storeSize(p.files, o.StoreFree)
+	storeSize, err := p.storeSize(o.StoreSize)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.partition(o.Size, storeSize); err != nil {
 		return nil, err
 	}
@@ -107,7 +111,7 @@ func (p *Plan) partition(size, storeSize int64) error {
 	}
 	p.Table = &disk.GPT{Disk: disk.SeedGUID(p.seed(), "disk"), Size: size / disk.SectorSize * disk.SectorSize}
 	guid := func(name string) disk.GUID { return disk.SeedGUID(p.seed(), name) }
-	if err := slot.Add(p.Table, p.Manifest.Boot.Slots, p.Manifest.Boot.SlotSize, true, guid); err != nil {
+	if err := slot.Add(p.Table, p.Manifest.Boot.Slots, p.Manifest.Boot.SlotSize, slot.Hidden(p.Manifest.Boot), guid); err != nil {
 		return err
 	}
 	if err := p.add(record.Partition, disk.TypeRecord, record.Size); err != nil {

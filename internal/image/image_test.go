@@ -225,6 +225,7 @@ func TestBudget(t *testing.T) {
 		{Options{Budget: Budget{Slot: 1000}}, "the boot slot's content of"},
 		{Options{Budget: Budget{Store: 1 << 20}}, "the largest parts: web:/usr/bin/big (3145728), image of web (90112)"},
 		{Options{Budget: Budget{Total: 1 << 20}}, "slot and store together of"},
+		{Options{StoreSize: 4 << 20}, "a store partition of 4194304 bytes; this system alone needs "},
 		{Options{Size: 100 << 20}, "a disk of 104857600 bytes; 2 slots of 67108864 and a store of"},
 	}
 	for _, r := range rows {

@@ -50,7 +50,7 @@ func writeOld(t *testing.T, size int64) string {
 
 // On an old disk, device or file, everything reads as on a new one.
 func TestInstall(t *testing.T) {
-	const size = 164 << 20
+	const size = 172 << 20
 	tool := treeTool(testTree(t))
 	w := newWorld(t, realBoot(t), "6.12.1")
 	p := plan(t, w, Options{Size: size})
@@ -82,8 +82,8 @@ func TestInstall(t *testing.T) {
 // A device that someone holds is left alone.
 func TestInstallBusy(t *testing.T) {
 	w := newWorld(t, realBoot(t), "6.12.1")
-	p := plan(t, w, Options{Size: 164 << 20})
-	dev := loopDevice(t, 164<<20)
+	p := plan(t, w, Options{Size: 172 << 20})
+	dev := loopDevice(t, 172<<20)
 	held, err := os.OpenFile(dev, os.O_RDONLY|unix.O_EXCL, 0)
 	if err != nil {
 		t.Fatal(err)

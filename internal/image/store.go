@@ -119,14 +119,36 @@ func storeDirs(files []storeFile) []string {
 	return dirs
 }
 
-// storeInodes returns how many inodes the store gets: a quarter to spare.
+// storeInodes returns how many inodes the store gets: for two systems.
 func storeInodes(files []storeFile) int64 {
 	n := int64(len(files) + len(storeDirs(files)))
-	return n + max(n/4, spareInodes)
+	return n + max(n, spareInodes)
 }
 
-// storeSize computes the partition's size in bytes: content in blocks, what
-// ext4 needs for itself, and free space.
+// storeSize returns the partition's size in bytes: as declared, or such that
+// another system of this one's size fits that shares nothing with it.
+//
+// A larger partition costs a disk image nothing but its holes.
+func (p *Plan) storeSize(declared int64) (int64, error) {
+	// The boot parts of an update lie in the store until its slot is written.
+	k := p.Manifest.Kernel
+	content := k.Image.Size + k.Initrd.Size + minStoreFree
+	for _, f := range p.files {
+		content += roundUp(f.data, blockSize)
+	}
+	least := storeSize(p.files, 0)
+	switch {
+	case declared == 0:
+		return storeSize(p.files, content), nil
+	case declared < least:
+		return 0, fmt.Errorf("a store partition of %d bytes; this system alone needs %d, and another one beside it %d",
+			declared, least, storeSize(p.files, content))
+	}
+	return roundUp(declared, disk.Align), nil
+}
+
+// storeSize computes the size in bytes of a partition that holds the files:
+// content in blocks, what ext4 needs for itself, and free space.
 func storeSize(files []storeFile, free int64) int64 {
 	content := int64(len(storeDirs(files))+8) * blockSize
 	entries := map[string]int64{} // bytes of each directory's entries
@@ -137,9 +159,6 @@ func storeSize(files []storeFile, free int64) int64 {
 	}
 	for _, n := range entries {
 		content += n / (blockSize - 100) * blockSize // blocks after the first; their ends stay unused
-	}
-	if free == 0 {
-		free = max(minStoreFree, content/20)
 	}
 	blocks := (content + free + storeJournal + roundUp(storeInodes(files)*inodeSize, blockSize)) / blockSize
 	// Of each group two bitmaps, and descriptors with their copies.

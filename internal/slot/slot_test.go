@@ -1,13 +1,20 @@
 package slot_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/disk"
+	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/slot/slottest"
 )
@@ -256,4 +263,103 @@ func FuzzParseEntry(f *testing.F) {
 			t.Errorf("%q is %+v, then %+v", name, e, back)
 		}
 	})
+}
+
+// variablesMachine is UEFI firmware with a memory: BootNext once, then
+// BootOrder, then whatever is there.
+type variablesMachine struct {
+	*machine
+	vars map[string][]byte
+}
+
+func (m variablesMachine) Method() slot.Method {
+	return slot.Variables{Disk: m.slot(), Arch: "amd64", Store: m}
+}
+
+func (m variablesMachine) Clone() slottest.Machine {
+	return variablesMachine{m.clone(), maps.Clone(m.vars)}
+}
+
+func (m variablesMachine) Names() ([]string, error) { return slices.Sorted(maps.Keys(m.vars)), nil }
+
+func (m variablesMachine) Get(name string) ([]byte, error) { return m.vars[name], nil }
+
+func (m variablesMachine) Set(name string, value []byte) error {
+	return m.disk.Step(func() { m.vars[name] = value })
+}
+
+func (m variablesMachine) Delete(name string) error {
+	return m.disk.Step(func() { delete(m.vars, name) })
+}
+
+func (m variablesMachine) Boot() (int, error) {
+	order := append(slices.Clone(m.vars["BootNext"]), m.vars["BootOrder"]...)
+	delete(m.vars, "BootNext")
+	g, err := disk.ReadGPT(m.disk, m.disk.Size())
+	if err != nil {
+		return 0, err
+	}
+	for ; len(order) > 0; order = order[2:] {
+		option := m.vars[fmt.Sprintf("Boot%02X%02X", order[1], order[0])]
+		for n := range m.slots {
+			if guid := g.Partitions[n].GUID; bytes.Contains(option, guid[:]) && m.starts(n) {
+				return n, nil
+			}
+		}
+	}
+	for n := range m.slots {
+		if m.starts(n) {
+			return n, nil
+		}
+	}
+	return 0, errors.New("nothing to boot")
+}
+
+// starts boots a slot if there is something in it.
+func (m *machine) starts(n int) bool {
+	files, err := m.Holds(n)
+	if err == nil && len(files) > 0 {
+		m.booted = disk.SeedGUID(nil, slot.Name(n))
+	}
+	return err == nil && len(files) > 0
+}
+
+func TestVariables(t *testing.T) {
+	for _, slots := range []int{2, 3} {
+		slottest.Run(t, func(t *testing.T) slottest.Machine {
+			other := []byte("\x01\x00\x00\x00\x04\x00o\x00\x00\x00\x7f\xff\x04\x00") // of firmware
+			return variablesMachine{
+				&machine{disk: newDisk(t, slots, 64*mib, false), slots: slots, booted: disk.SeedGUID(nil, slot.Name(0))},
+				map[string][]byte{"Boot0100": other, "BootOrder": {0, 1}},
+			}
+		})
+	}
+}
+
+// A directory stands for efivarfs: what is written is what firmware would find.
+func TestVariablesDirectory(t *testing.T) {
+	dir := t.TempDir()
+	d := newDisk(t, 2, 64*mib, false)
+	m := slot.Variables{Disk: slot.Disk{Device: d, Size: d.Size()}, Arch: "amd64", Store: linux.EFIVars{Dir: dir, Vendor: linux.EFIGlobal}}
+	if err := m.Stage(1, slottest.Files("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Try(1); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"BootNext": "\x07\x00\x00\x00\x00\x01", "BootOrder": "\x07\x00\x00\x00\x01\x01"} {
+		b, err := os.ReadFile(filepath.Join(dir, name+"-8be4df61-93ca-11d2-aa0d-00e098032b8c"))
+		if err != nil || string(b) != want {
+			t.Errorf("%s is %q, not %q: %v", name, b, want, err)
+		}
+	}
+	if err := m.Commit(1); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := m.Current(); n != 1 || err != nil {
+		t.Errorf("slot %d is in force: %v", n, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c")); err == nil {
+		t.Error("BootNext is left")
+	}
 }

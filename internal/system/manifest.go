@@ -47,6 +47,8 @@ type Kernel struct {
 
 // Boot is how slots and disk are laid out.
 type Boot struct {
+	Firmware string `json:"firmware,omitempty"` // uefi when absent
+	Switch   string `json:"switch,omitempty"`   // how firmware is told the slot: variables, or table when absent
 	Slots    int    `json:"slots"`
 	SlotSize int64  `json:"slotSize"`           // bytes
 	DataFS   Object `json:"dataFS"`             // an empty ext4 of DataFS.Size bytes: the data partition before it grows

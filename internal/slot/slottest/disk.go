@@ -159,6 +159,23 @@ func (d *Disk) Sync() error {
 	return nil
 }
 
+// Step does something atomic beside the disk, as setting a variable of firmware,
+// and counts it as an operation: when that is the one that is cut, it is done
+// or not.
+func (d *Disk) Step(do func()) error {
+	if d.left == 0 && d.ops < 0 {
+		return ErrCut
+	}
+	if d.cut() {
+		if d.rand.IntN(2) == 0 {
+			do()
+		}
+		return ErrCut
+	}
+	do()
+	return nil
+}
+
 // cut counts an operation; true when it is the one that is cut.
 func (d *Disk) cut() bool {
 	if d.left == 0 {
