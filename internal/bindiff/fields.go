@@ -133,6 +133,9 @@ func (k *codec) field(f field.Field, at int) {
 	now := field.Place{Layout: p.new, Before: k.beforeNow}
 	was.Addr, k.nearOld = p.old.AddressOf(uint64(f.Pos), k.nearOld)
 	now.Addr, k.nearNew = p.new.AddressOf(uint64(at), k.nearNew)
+	if was.Base = p.old.Base(f); was.Base != 0 {
+		now.Base, _ = p.span(was.Base)
+	}
 	section := f.Section()
 	to := -1
 	if section >= 0 && section < len(k.pair) {

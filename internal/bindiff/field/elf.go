@@ -107,6 +107,7 @@ func (l *Layout) bytes(i int) []byte {
 func (l *Layout) scan(i int) {
 	s := &l.Sections[i]
 	switch {
+	case l.kernelTable(i):
 	case s.kind == sectionSymbols, s.kind == sectionDynSym:
 		l.symbols(i)
 	case s.kind == sectionRela:

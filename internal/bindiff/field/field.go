@@ -40,6 +40,8 @@ const (
 	Page21               // Layout.Pages[aux]: ADRP, of which only the page is kept
 	Low12                // Layout.Pages[aux]: the low bits of ADD, LDR or STR
 	Back32               // address of the field - v: an FDE and its CIE
+	NegSec32             // address of section aux - 1 - v
+	Index24              // Bases[aux] + 4×v, big-endian
 	Kinds
 )
 
@@ -48,6 +50,8 @@ func (k Kind) Size() int {
 	switch k {
 	case Abs64, Sec64, SecPC64, Len64, Token64, Known64:
 		return 8
+	case Index24:
+		return 3
 	}
 	return 4
 }
@@ -110,6 +114,14 @@ func Find(text []byte) *Layout {
 	}
 	for _, i := range l.byOff {
 		l.scan(int(i))
+	}
+	if text, ok := l.kernel(); ok {
+		for i := range l.Sections {
+			if l.Sections[i].Name == ".rodata" {
+				l.kallsyms(i, text)
+			}
+		}
+		l.kernelRelocations()
 	}
 	l.headers()
 	slices.SortStableFunc(l.Fields, func(a, b Field) int { return int(a.Pos) - int(b.Pos) })

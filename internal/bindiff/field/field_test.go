@@ -107,7 +107,7 @@ func TestInverse(t *testing.T) {
 	l := &Layout{Sections: []Section{{Addr: 0x1000, Size: 0x1000}, {Addr: 0x4000, Size: 0x1000}}}
 	for k := range Kinds {
 		f := Field{0, uint32(k) << 24}
-		if k == Sec32 || k == Sec64 || k == SecPC64 || k == Sym32 {
+		if k == Sec32 || k == Sec64 || k == SecPC64 || k == Sym32 || k == NegSec32 {
 			f.what |= 1
 		}
 		for _, v := range []uint64{0, 4, 0x1000, 0xffffffffffff0000} {

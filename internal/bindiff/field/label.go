@@ -25,6 +25,7 @@ func (l *Layout) Canonical(now func(uint64) uint64) []byte {
 	for _, f := range l.Fields {
 		place.Addr, section = l.AddressOf(uint64(f.Pos), section)
 		v := f.Read(f.bytes(l.text))
+		place.Base = l.Base(f)
 		t := f.Target(place, f.Section(), v)
 		f.label(f.bytes(c), b.field(f, t, v), f.bytes(l.text), now != nil)
 		place.Before = t
@@ -45,7 +46,9 @@ func (f Field) label(b []byte, label uint32, was []byte, exact bool) {
 	case Known64:
 	default:
 		b[0], b[1] = byte(label), byte(label>>8)
-		if len(b) == 8 || exact {
+		if len(b) == 3 {
+			b[2] = byte(label >> 16)
+		} else if len(b) == 8 || exact {
 			b[2], b[3] = byte(label>>16), byte(label>>24)
 		}
 	}
@@ -68,6 +71,8 @@ func (b *labeler) field(f Field, target, v uint64) uint32 {
 		return 0
 	case Sym32:
 		return b.symbol(f.Aux(), uint32(v))
+	case Index24:
+		return b.indexed(target)
 	}
 	return b.target(target)
 }
@@ -94,6 +99,17 @@ func (b *labeler) target(target uint64) uint32 {
 	near := sum(b.masked[s.Off+d : min(s.Off+s.Size, s.Off+d+16)])
 	far := sum(b.masked[s.Off+d : min(s.Off+s.Size, s.Off+d+64)])
 	return near&0xffff | far<<16
+}
+
+// indexed says what the kernel's symbol is whose offset stands at an address.
+func (b *labeler) indexed(at uint64) uint32 {
+	text, ok := b.l.kernel()
+	i := b.l.sectionOf(at)
+	if !ok || i < 0 || b.l.Sections[i].Empty || b.l.Sections[i].Size-(at-b.l.Sections[i].Addr) < 4 {
+		return 0
+	}
+	v := le.Uint32(b.l.text[b.l.Sections[i].Off+at-b.l.Sections[i].Addr:])
+	return b.target(b.l.Sections[text].Addr - 1 - uint64(int64(int32(v))))
 }
 
 // symbol says what a symbol is: its name, or where it is.

@@ -5,6 +5,7 @@ type Place struct {
 	Layout *Layout
 	Addr   uint64 // of the field
 	Before uint64 // target of the field before
+	Base   uint64 // Layout.Bases[aux], or where that is in the new file
 }
 
 // Read returns the value of a field whose bytes are b.
@@ -19,6 +20,8 @@ func (f Field) Read(b []byte) uint64 {
 		return uint64(int64(w>>5&0x7ffff<<2|w>>29&3) << 43 >> 31)
 	case k == Low12:
 		return uint64(le.Uint32(b)>>10&0xfff) << scale(le.Uint32(b))
+	case k == Index24:
+		return uint64(b[0])<<16 | uint64(b[1])<<8 | uint64(b[2])
 	case k == Type32, k == Name32, k == Sym32:
 		return uint64(le.Uint32(b))
 	}
@@ -34,6 +37,8 @@ func (f Field) Write(b []byte, v uint64) {
 		le.PutUint32(b, le.Uint32(b)&^0x3ffffff|uint32(v>>2)&0x3ffffff)
 	case k == Page21:
 		le.PutUint32(b, le.Uint32(b)&0x9f00001f|uint32(v>>14)&0x7ffff<<5|uint32(v>>12)&3<<29)
+	case k == Index24:
+		b[0], b[1], b[2] = byte(v>>16), byte(v>>8), byte(v)
 	case k == Low12:
 		w := le.Uint32(b)
 		le.PutUint32(b, w&^(0xfff<<10)|uint32(v>>scale(w))&0xfff<<10)
@@ -60,7 +65,7 @@ func (f Field) base(p Place, section int) uint64 {
 	switch f.Kind() {
 	case Rel32:
 		return p.Addr + uint64(f.Aux())
-	case Sec32, Sec64, Sym32:
+	case Sec32, Sec64, Sym32, NegSec32:
 		if section >= 0 && section < len(p.Layout.Sections) {
 			return p.Layout.Sections[section].Addr
 		}
@@ -85,8 +90,14 @@ func (f Field) Target(p Place, section int, v uint64) uint64 {
 	if f.Kind() == Sym32 {
 		v *= symbolSize
 	}
+	if f.Kind() == Index24 {
+		return p.Base + 4*v
+	}
 	if f.Kind() == Back32 {
 		return p.Addr - v
+	}
+	if f.Kind() == NegSec32 {
+		return f.base(p, section) - 1 - v
 	}
 	return f.base(p, section) + v
 }
@@ -97,6 +108,10 @@ func (f Field) Value(p Place, section int, target uint64) uint64 {
 	switch f.Kind() {
 	case Sym32:
 		return v / symbolSize
+	case Index24:
+		return (target - p.Base) / 4 & 0xffffff
+	case NegSec32:
+		return uint64(int64(int32(f.base(p, section) - 1 - target)))
 	case Back32:
 		return uint64(int64(int32(p.Addr - target)))
 	case Abs64, Sec64, SecPC64, Len64, Token64, Known64:
@@ -113,10 +128,18 @@ func (f Field) Value(p Place, section int, target uint64) uint64 {
 	return uint64(int64(int32(v)))
 }
 
+// Base returns the base of an Index24 field, or 0.
+func (l *Layout) Base(f Field) uint64 {
+	if f.Kind() == Index24 && f.Aux() < len(l.Bases) {
+		return l.Bases[f.Aux()]
+	}
+	return 0
+}
+
 // Section returns the section that the field's aux names, or -1.
 func (f Field) Section() int {
 	switch f.Kind() {
-	case Sec32, Sec64, SecPC64, Sym32:
+	case Sec32, Sec64, SecPC64, Sym32, NegSec32:
 		return f.Aux()
 	}
 	return -1
