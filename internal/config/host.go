@@ -23,24 +23,9 @@ func (c *checker) host(path string, cfg Configuration) {
 	if cfg.Fallback {
 		c.wrongKey(at, "the fallback has a host", "the fallback is what runs when others do not, with nothing but instar-init below it; remove one of the two")
 	}
-	if len(cfg.Networks) > 0 {
-		c.wrongKey(path+".networks", "stands beside host", "the units of a host are started one by one and share nothing but the machine's network; use network: host in the containers, or remove the host")
-	}
-	if len(cfg.Links) > 0 {
-		c.wrongKey(path+".links", "stands beside host", "the units of a host are started one by one; remove one of the two")
-	}
-	if len(cfg.Devices) > 0 {
-		c.wrongKey(path+".devices", "stands beside host", "nobody follows devices for the units of a host; remove one of the two")
-	}
 	for i, name := range cfg.Containers {
 		if slices.Contains(reservedUnits, name) {
 			c.wrong(index(path+".containers", i), "a unit of the host is called instar-"+name, "give the container another name")
-		}
-		if len(c.def.Containers[name].CDI) > 0 {
-			c.wrong(index(path+".containers", i), name+" has devices of CDI files, which nobody follows for the units of a host", "remove cdi, or the host")
-		}
-		if needs := c.def.Containers[name].Needs; len(needs) > 0 {
-			c.wrong(index(path+".containers", i), name+" needs "+needs[0]+", which the units of a host cannot promise", "write it under the container's after, or remove the host")
 		}
 	}
 }

@@ -58,3 +58,16 @@ func TestGoodHosts(t *testing.T) {
 		}
 	}
 }
+
+// TestHostWithEverything gives containers beside a host what others can have.
+func TestHostWithEverything(t *testing.T) {
+	text := strings.Replace(hosted, "HOST}", `{trees: [system]},
+    links: [{name: lines, type: pipe, from: c, to: [d]}],
+    devices: [{name: one, container: c, match: {subsystem: tty, name: ttyS1}, to: /dev/one}],
+    networks: {field: {members: {c: {addresses: [10.9.0.1/24]}, d: {addresses: [10.9.0.2/24]}}}}}`, 1)
+	text = strings.Replace(text, "h: {containers: [c]", "h: {containers: [c, d]", 1)
+	text = strings.Replace(text, "command: [/bin/x]}}", "command: [/bin/x]}, d: {trees: [t], command: [/bin/x], needs: [c]}}", 1)
+	if _, err := Read(fstest.MapFS{"site.yaml": {Data: []byte(text)}}, "site.yaml"); err != nil {
+		t.Error(err)
+	}
+}

@@ -54,9 +54,6 @@ var linkKeys = map[string][]string{
 func (c *checker) links(configuration string, cfg Configuration) {
 	path := join("configurations", configuration)
 	variables, addresses, files := map[string]string{}, map[string]string{}, map[string]int{}
-	if len(cfg.Links) > 0 && cfg.Host != nil {
-		c.wrongKey(path+".links", "stands beside host", "the containers of a host are units of its init, which passes no links; remove one of them")
-	}
 	for i, l := range cfg.Links {
 		at := index(path+".links", i)
 		c.linkKeys(at, l)

@@ -74,9 +74,6 @@ type published struct {
 func (c *checker) networks(name string, cfg Configuration) {
 	n := &networkChecker{c, name, cfg, map[netip.Addr]string{}, map[netip.Prefix]string{},
 		map[string]string{}, map[string]string{}, map[string]string{}, map[Match]string{}, nil}
-	if cfg.Host != nil && len(cfg.Networks) > 0 {
-		c.wrongKey(join("configurations", name)+".networks", "stands beside host", "the host's init has the machine's network; remove one of them")
-	}
 	for _, iface := range sorted(c.def.Network) {
 		for _, a := range c.def.Network[iface].Addresses {
 			if p, err := netip.ParsePrefix(a); err == nil {

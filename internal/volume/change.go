@@ -194,6 +194,11 @@ func (s *Store) change(n Name, f func(place, *record) error) error {
 	case st.users > 0:
 		return fmt.Errorf("data %v: %w", n, ErrInUse)
 	}
+	held, err := p.alone()
+	if err != nil {
+		return fmt.Errorf("data %v: %w", n, err)
+	}
+	defer held.Close()
 	if err := f(p, r); err != nil {
 		if now, e := p.read(); e == nil && now != nil {
 			p.sweep(now) // else the next use does it

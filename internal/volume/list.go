@@ -14,7 +14,7 @@ func (s *Store) Volumes(context.Context) ([]wire.Volume, error) {
 	err := s.each(func(n Name, p place, r *record) error {
 		st := s.state(n)
 		st.mu.Lock()
-		used := st.users > 0
+		used := st.users > 0 || p.used()
 		st.mu.Unlock()
 		bytes, err := s.usage(p, r)
 		if err != nil {

@@ -92,7 +92,7 @@ func (s *Store) Open(configuration, container string, d system.Data) (*Handle, e
 	st := s.state(n)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	h, err := s.open(n, d)
+	h, held, err := s.openHeld(n, d)
 	if err != nil {
 		return nil, fmt.Errorf("data %s: %w", d.Path, err)
 	}
@@ -101,8 +101,25 @@ func (s *Store) Open(configuration, container string, d system.Data) (*Handle, e
 		st.mu.Lock()
 		defer st.mu.Unlock()
 		st.users--
+		held.Close()
 	})
 	return h, nil
+}
+
+// openHeld opens a volume and holds it against changes by other processes. One
+// that is not there yet nobody can change.
+func (s *Store) openHeld(n Name, d system.Data) (h *Handle, held *os.File, err error) {
+	p := s.place(n)
+	if held, err = p.hold(); err != nil {
+		return nil, nil, err
+	}
+	if h, err = s.open(n, d); err == nil && held == nil {
+		held, err = p.hold()
+	}
+	if err != nil && held != nil {
+		held.Close()
+	}
+	return h, held, err
 }
 
 func (s *Store) open(n Name, d system.Data) (*Handle, error) {

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/instar-os/instar/internal/wire"
 )
@@ -17,6 +20,7 @@ func TestHost(t *testing.T) {
 		t.Fatalf("copying the example: %v\n%s", err, out)
 	}
 	m := newMachine(t, dir)
+	m.shareAll()
 	m.start("vm", "--headless", "--console", "console.log") // healthy: systemd says running
 	st, err := m.status()
 	if err != nil {
@@ -39,9 +43,106 @@ func TestHost(t *testing.T) {
 	}
 	m.checkHostLogs()
 	m.checkUnitStops()
+	m.checkShared()
 	m.stop()
 	if got := m.console(); !strings.Contains(got, "Power down") {
 		t.Errorf("the machine did not power off by itself\n%s", got)
+	}
+}
+
+// shareAll adds to the example containers that share what a configuration can
+// share: links, a network, a device, data, and a need.
+func (m *machine) shareAll() {
+	m.t.Helper()
+	file := filepath.Join(m.project, "instar.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	out := string(text)
+	for _, edit := range [][2]string{
+		{"\nconfigurations:\n", `
+  source:
+    trees: [busybox]
+    command: [/usr/bin/busybox, sh, -c, "echo first >>/var/lib/source/list; echo a line >&$INSTAR_LINK_LINES; exec /usr/bin/busybox httpd -f -p 8081 -h /var/lib/source"]
+    user: 652:652
+    data: [{path: /var/lib/source}]
+    stop: {signal: KILL}
+  sink:
+    trees: [busybox]
+    command: [/usr/bin/busybox, sh, -c, "read line <&$INSTAR_LINK_LINES; echo got $line; /usr/bin/busybox wget -q -O - http://10.9.0.1:8081/list; test -c /dev/clock && echo has its clock; exec /usr/bin/busybox sleep 100000"]
+    user: 653:653
+    stop: {signal: KILL}
+    needs: [source]
+
+configurations:
+`},
+		{"\n    containers: [page, starts]\n", `
+    containers: [page, starts, source, sink]
+    links:
+      - {name: lines, type: pipe, from: source, to: [sink]}
+      - {name: level, type: sampling, from: outside, to: [sink], size: 8B, validity: 1h}
+    networks:
+      field: {members: {source: {addresses: [10.9.0.1/24]}, sink: {addresses: [10.9.0.2/24]}}}
+    devices:
+      - {name: clock, container: sink, match: {subsystem: rtc, name: rtc0}, to: /dev/clock, required: true}
+`},
+	} {
+		if !strings.Contains(out, edit[0]) {
+			m.t.Fatalf("the example has no %q", edit[0])
+		}
+		out = strings.Replace(out, edit[0], edit[1], 1)
+	}
+	if err := os.WriteFile(file, []byte(out), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// checkShared holds that units have what the service holds for them, that a unit
+// goes and comes with the one that it needs, and that data in use is safe.
+func (m *machine) checkShared() {
+	m.t.Helper()
+	for _, want := range []string{"got a line", "first", "has its clock"} {
+		m.eventually("the sink says "+want, func() bool { return strings.Contains(m.log("sink"), want) })
+	}
+	var list []wire.LinkStatus
+	if err := json.Unmarshal([]byte(m.must("-o", "json", "link", "ls")), &list); err != nil || len(list) != 2 {
+		m.t.Errorf("links %+v, %v; want 2", list, err)
+	}
+	m.must("link", "write", "level", "17")
+	if got := m.must("link", "read", "level"); !strings.Contains(got, "17") {
+		m.t.Errorf("the level is %q", got)
+	}
+	st, err := m.status()
+	if err != nil || len(st.Devices) != 1 || st.Devices[0].State != wire.DevicePresent || len(st.Networks) != 1 {
+		m.t.Errorf("devices %+v, networks %+v, %v", st.Devices, st.Networks, err)
+	}
+	if got := m.must("data", "ls"); !strings.Contains(got, "/var/lib/source") {
+		m.t.Errorf("the data is %q", got)
+	}
+	if _, errs, code := m.with("", "data", "import", "source"); code == 0 || !strings.Contains(errs, "stop it first") {
+		m.t.Errorf("importing data that is in use: %d, %s", code, errs)
+	}
+	source, sink := m.container("source").PID, m.container("sink").PID
+	m.must("kill", "source")
+	m.eventually("source and sink begin again", func() bool {
+		a, b := m.container("source"), m.container("sink")
+		return a.State == wire.Healthy && b.State == wire.Healthy && a.PID != source && b.PID != sink
+	})
+	m.must("stop", "source")
+	m.eventually("sink stops with source", func() bool { return m.container("sink").State == wire.Stopped })
+	m.must("start", "sink")
+	m.eventually("source starts with sink", func() bool { return healthy(m.container("source")) && healthy(m.container("sink")) })
+}
+
+// eventually waits for something that units take their time for.
+func (m *machine) eventually(what string, holds func() bool) {
+	m.t.Helper()
+	for deadline := time.Now().Add(90 * time.Second); !holds(); time.Sleep(300 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			st, err := m.status()
+			m.t.Fatalf("not in time: %s\n%+v, %v\n%s", what, st, err, tail(m.must("logs"), 60))
+		}
 	}
 }
 

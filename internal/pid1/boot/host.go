@@ -192,6 +192,7 @@ func (d *device) handOver() error {
 const (
 	unitsDir  = runDir + "/units"      // control sockets of units
 	linesPath = runDir + "/lines.sock" // where units send what containers print
+	endsPath  = runDir + "/ends.sock"  // where units get their containers' links and networks
 )
 
 // settle takes from the record what the first stage found, and makes room for

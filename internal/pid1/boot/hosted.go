@@ -70,6 +70,10 @@ func (d *device) hosted() []step {
 			return d.serveLines(linesPath)
 		}},
 		{"bring up the network", d.startNetwork},
+		{"build the networks", func() error { return d.wire(d.sysfs.FS()) }},
+		{"make the links", d.link},
+		{"follow the devices", d.watchDevices},
+		{"give containers their ends", d.serveEnds},
 		{"find the units", func() (err error) {
 			none := *d.configuration // its containers are not ours
 			none.Containers = nil
@@ -80,6 +84,56 @@ func (d *device) hosted() []step {
 		{"open the control socket", func() error { return d.serve(socketPath) }},
 		{"open the control port", func() error { return d.servePort(d.sysfs.FS(), "/dev") }},
 	}
+}
+
+// serveEnds gives the units what the service holds for their containers.
+func (m *machine) serveEnds() error {
+	m.serving(func(ctx context.Context) error {
+		return host.ServeEnds(ctx, endsPath, m.ends, func(err error) { m.log.Printf("%v", err) })
+	}, "the socket of links and networks")
+	return nil
+}
+
+// ends returns what the service holds for a container.
+func (m *machine) ends(container string) (host.Ends, error) {
+	e := host.Ends{Namespace: -1}
+	for i := range m.configuration.Containers {
+		c := &m.configuration.Containers[i]
+		if c.Name != container {
+			continue
+		}
+		var err error
+		if e.Links, err = m.links.Files(c); err == nil && c.Network == system.MemberNetwork {
+			e.Namespace, err = m.networks.Namespace(container)
+		}
+		return e, err
+	}
+	return e, fmt.Errorf("configuration %s has no container %q", m.configuration.Name, container)
+}
+
+// ask makes the unit's container get what the service holds for it. Its files
+// are the unit's own, until it ends.
+func (m *machine) ask(c *system.Container) error {
+	if !host.Holds(c) {
+		return nil
+	}
+	e, err := host.AskEnds(endsPath, c.Name)
+	if err != nil {
+		return fmt.Errorf("asking %s for links and networks: %w", "instar.service", err)
+	}
+	m.later("give back its links and networks", func() error {
+		var errs []error
+		for _, f := range e.Links {
+			errs = append(errs, f.Close())
+		}
+		if e.Namespace >= 0 {
+			errs = append(errs, unix.Close(e.Namespace))
+		}
+		return errors.Join(errs...)
+	})
+	m.runtime.Descriptors = func(*system.Container) ([]*os.File, error) { return e.Links, nil }
+	m.runtime.Namespace = func(string) (int, error) { return unix.FcntlInt(uintptr(e.Namespace), unix.F_DUPFD_CLOEXEC, 3) }
+	return nil
 }
 
 // serveLines takes what the containers' units print into the log.
@@ -122,7 +176,10 @@ func (m *machine) unit(name string, lines *host.Lines) []step {
 		}},
 		{"plan the container", func() error {
 			m.lines = lines
-			return m.plan()
+			if err := m.plan(); err != nil {
+				return err
+			}
+			return m.ask(&m.configuration.Containers[0])
 		}},
 		{"open its control socket", func() error {
 			if err := os.MkdirAll(unitsDir, 0o700); err != nil {
@@ -140,17 +197,17 @@ func (m *machine) unit(name string, lines *host.Lines) []step {
 // systemd: order and restarts.
 func (m *machine) only(name string) error {
 	all := *m.configuration
-	all.Containers = nil
+	all.Containers, all.Links, all.Networks = nil, nil, nil // instar.service holds them
 	for _, c := range m.configuration.Containers {
 		if c.Name == name {
-			c.After, c.Restart.Policy = nil, system.RestartNever
+			c.After, c.Needs, c.Restart.Policy = nil, nil, system.RestartNever
 			all.Containers = []system.Container{c}
 		}
 	}
 	if all.Containers == nil {
 		return fmt.Errorf("configuration %s has no container %q", all.Name, name)
 	}
-	m.configuration = &all
+	m.whole, m.configuration = m.configuration, &all
 	return nil
 }
 

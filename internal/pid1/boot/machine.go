@@ -54,6 +54,7 @@ type machine struct {
 	store         *store.Store
 	manifest      *system.Manifest
 	configuration *system.Configuration // that was booted
+	whole         *system.Configuration // of a host, in one of its units; else nil
 	runtime       container.Runtime
 	quota         bool            // the data's file system has project quotas
 	volumes       *volume.Control // nil: no data

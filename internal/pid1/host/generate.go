@@ -27,7 +27,7 @@ func Generate(c *system.Configuration, dir string) map[string]string {
 	}
 	add(service, serviceUnit(dir))
 	for i := range c.Containers {
-		add(unitName(c.Containers[i].Name), containerUnit(&c.Containers[i], dir))
+		add(unitName(c.Containers[i].Name), containerUnit(&c.Containers[i], c.Containers, dir))
 	}
 	if c.Host.Agent != "" {
 		add("instar-agent.service", agentUnit(c.Host.Agent))
@@ -96,7 +96,12 @@ func literal(s string) string { return strings.NewReplacer("%", "%%", "$", "$$")
 
 // containerUnit is a unit that runs one container. What limits the container
 // has is set by instar-init below the unit's cgroup, which is delegated to it.
-func containerUnit(c *system.Container, dir string) string {
+//
+// What it needs it requires: it is stopped, started and started again with that.
+// To what is never started again it is bound: it stops when that ends by itself.
+// Both at once cannot be had, for what was stopped because it was bound is not
+// started again with the other.
+func containerUnit(c *system.Container, all []system.Container, dir string) string {
 	after := []string{service}
 	for _, name := range c.After {
 		after = append(after, unitName(name))
@@ -106,11 +111,20 @@ func containerUnit(c *system.Container, dir string) string {
 		"Description=instar: container " + c.Name,
 		"After=" + strings.Join(after, " "),
 		"Wants=" + strings.Join(after, " "),
-		"RequiresMountsFor=" + dir + "/store " + dir + "/data",
+	}
+	requires, bound := needs(c, all)
+	if len(requires) > 0 {
+		lines = append(lines, "Requires="+strings.Join(requires, " "))
+	}
+	if len(bound) > 0 {
+		lines = append(lines, "BindsTo="+strings.Join(bound, " "))
+	}
+	lines = append(lines,
+		"RequiresMountsFor="+dir+"/store "+dir+"/data",
 		"StartLimitIntervalSec=0",
 		"",
 		"[Service]",
-	}
+	)
 	if c.OneShot {
 		lines = append(lines, "Type=oneshot", "RemainAfterExit=yes", "TimeoutStartSec=infinity")
 	} else {
@@ -127,6 +141,29 @@ func containerUnit(c *system.Container, dir string) string {
 	)
 	lines = append(lines, restart(c)...)
 	return strings.Join(lines, "\n") + "\n"
+}
+
+// needs returns the units without which the container cannot be: those that it
+// needs, and the service when that holds something of it.
+func needs(c *system.Container, all []system.Container) (requires, bound []string) {
+	if Holds(c) {
+		requires = append(requires, service)
+	}
+	for i := range all {
+		switch o := &all[i]; {
+		case !slices.Contains(c.Needs, o.Name):
+		case o.Restart.Policy == system.RestartNever:
+			bound = append(bound, unitName(o.Name))
+		default:
+			requires = append(requires, unitName(o.Name))
+		}
+	}
+	return requires, bound
+}
+
+// Holds says whether the service holds links or networks of the container.
+func Holds(c *system.Container) bool {
+	return len(c.Descriptors) > 0 || c.Network == system.MemberNetwork
 }
 
 // stopGrace is what instar-init may take beyond the container's own time.

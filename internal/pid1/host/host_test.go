@@ -88,6 +88,34 @@ func contains(lines []string, want string) bool {
 	return false
 }
 
+// TestNeeds holds that units require what they cannot be without, and are bound
+// to what is not started again.
+func TestNeeds(t *testing.T) {
+	c := &system.Configuration{Host: &system.Userland{}, Containers: []system.Container{
+		{Name: "broker", Restart: system.Restart{Policy: system.RestartAlways, Min: 1e9, Max: 1e9}},
+		{Name: "once", Restart: system.Restart{Policy: system.RestartNever}},
+		{Name: "panel", After: []string{"broker", "once"}, Needs: []string{"broker", "once"}},
+		{Name: "linked", Descriptors: []system.Descriptor{{Link: "x"}}},
+		{Name: "member", Network: system.MemberNetwork},
+	}}
+	files := Generate(c, "/run/instar")
+	for name, want := range map[string][3]string{ // what it requires, is bound to, and comes after
+		"broker": {"", "", "instar.service"},
+		"panel":  {"instar-broker.service", "instar-once.service", "instar.service instar-broker.service instar-once.service"},
+		"linked": {"instar.service", "", "instar.service"},
+		"member": {"instar.service", "", "instar.service"},
+	} {
+		got := map[string]string{}
+		for line := range strings.Lines(files[unitName(name)]) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			got[key] = value
+		}
+		if have := [3]string{got["Requires"], got["BindsTo"], got["After"]}; have != want {
+			t.Errorf("%s: got %q, want %q", name, have, want)
+		}
+	}
+}
+
 func TestNothingThatIsNotDeclared(t *testing.T) {
 	c := workbench()
 	c.Host = &system.Userland{}

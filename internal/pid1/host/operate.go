@@ -17,6 +17,32 @@ func (c *Control) Data() wire.DataControl {
 	return nil
 }
 
+// Links implements wire.Linker.
+func (c *Control) Links() wire.LinksReply {
+	if h, ok := c.Control.(wire.Linker); ok {
+		return h.Links()
+	}
+	return wire.LinksReply{Links: []wire.LinkStatus{}}
+}
+
+// ReadLink implements wire.Linker.
+func (c *Control) ReadLink(name string) (wire.LinkValue, error) {
+	if h, ok := c.Control.(wire.Linker); ok {
+		return h.ReadLink(name)
+	}
+	return wire.LinkValue{}, errNoLinks
+}
+
+// WriteLink implements wire.Linker.
+func (c *Control) WriteLink(name string, data []byte) error {
+	if h, ok := c.Control.(wire.Linker); ok {
+		return h.WriteLink(name, data)
+	}
+	return errNoLinks
+}
+
+var errNoLinks = errors.New("this machine has no links")
+
 // Boots implements wire.Historian.
 func (c *Control) Boots() (wire.BootList, error) {
 	if h, ok := c.Control.(wire.Historian); ok {
