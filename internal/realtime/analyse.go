@@ -69,8 +69,9 @@ func (s *Set) analyseCPU(cpu int, r *Report) {
 func (s *Set) judge(cpu int, tasks []*Task, plain bool, r *Report) {
 	loads := make([]load, len(tasks))
 	for i, t := range tasks {
-		loads[i] = s.load(t, tasks, plain)
+		loads[i] = s.load(t, plain)
 	}
+	s.relate(loads, tasks)
 	slices.SortStableFunc(loads, func(a, b load) int {
 		return cmp.Or(cmp.Compare(b.urgency, a.urgency), cmp.Compare(a.name, b.name))
 	})
@@ -102,10 +103,9 @@ func (s *Set) deadlines(cpu int, loads []load, tasks []*Task, r *Report) {
 	for i := range loads {
 		l := &loads[i]
 		v := Response{Task: l.name, CPU: cpu, Deadline: l.due, Blocking: blocked.at(l.due - l.release), Window: window, Holds: d.Holds, Why: d.Why}
-		others := slices.Concat(loads[:i], loads[i+1:])
 		bound, ok := Time(0), false
-		if window < Never && steps > 0 {
-			bound, ok = l.latest(others, window, blocked, &steps)
+		if window < Never && len(loads) <= maxLatest {
+			bound, ok = l.latest(slices.Concat(loads[:i], loads[i+1:]), window, blocked, &steps)
 		}
 		// The demand of all of them together is what is certified, and with
 		// blocking it is the sharper test of the two.
@@ -150,7 +150,7 @@ func (t *Task) urgency() int {
 // itself; for less urgent tasks it is as if its jobs came later by what its
 // deadline leaves, or, with a deadline longer than its period, as if it computed
 // (Chen et al. 2019, "Many suspensions, many problems").
-func (s *Set) load(t *Task, tasks []*Task, plain bool) load {
+func (s *Set) load(t *Task, plain bool) load {
 	l := load{name: t.Name, cost: s.cost(t), period: t.Period, jitter: t.Jitter, release: t.Jitter, due: t.due(),
 		urgency: t.urgency(), turns: t.Policy == RoundRobin || t.Suspension > 0}
 	l.own = add(l.cost, t.Suspension)
@@ -162,17 +162,30 @@ func (s *Set) load(t *Task, tasks []*Task, plain bool) load {
 			l.cost = l.own
 		}
 	}
-	for _, o := range tasks {
-		if o != t && o.Suspension > 0 && o.urgency() >= t.urgency() || o != t && o.urgency() == t.urgency() && o.Policy == RoundRobin {
-			l.exact = false
-		}
-	}
-	if t.Policy != Deadline {
-		l.blocking = mul(s.blocking(t, tasks), Time(1+t.Suspensions))
-		l.exact = l.exact && l.blocking == 0
-	}
 	return l
 }
+
+// relate adds to the loads of a processor's tasks what they do to each other.
+func (s *Set) relate(loads []load, tasks []*Task) {
+	stubborn := slices.ContainsFunc(tasks, (*Task).stubborn)
+	turns := slices.ContainsFunc(tasks, func(t *Task) bool { return t.Suspension > 0 || t.Policy == RoundRobin })
+	for i, t := range tasks {
+		l := &loads[i]
+		for _, o := range tasks {
+			if !turns || !l.exact {
+				break
+			}
+			l.exact = o == t || (o.Suspension == 0 || o.urgency() < t.urgency()) && (o.Policy != RoundRobin || o.urgency() != t.urgency())
+		}
+		if stubborn && t.Policy != Deadline {
+			l.blocking = mul(s.blocking(t, tasks), Time(1+t.Suspensions))
+			l.exact = l.exact && l.blocking == 0
+		}
+	}
+}
+
+// stubborn says that others may have to wait for a less urgent task.
+func (t *Task) stubborn() bool { return t.NonPreemptive > 0 || len(t.Sections) > 0 }
 
 // level is the least time from a job's being ready to its deadline: who has a
 // shorter one may preempt (Baker 1991; with jitter, Spuri 1996).
@@ -239,6 +252,7 @@ func (s *Set) blocking(t *Task, tasks []*Task) Time {
 
 // waits returns the blocking of deadline tasks by their level.
 func (s *Set) waits(tasks []*Task) waits {
+	stubborn := slices.ContainsFunc(tasks, (*Task).stubborn)
 	var levels []Time
 	for _, t := range tasks {
 		if t.Policy == Deadline {
@@ -250,7 +264,7 @@ func (s *Set) waits(tasks []*Task) waits {
 	for _, level := range slices.Compact(levels) {
 		var b Time
 		for _, t := range tasks {
-			if t.Policy == Deadline && t.level() == level {
+			if stubborn && t.Policy == Deadline && t.level() == level {
 				b = max(b, mul(s.blocking(t, tasks), Time(1+t.Suspensions)))
 			}
 		}

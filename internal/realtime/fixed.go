@@ -23,9 +23,10 @@ type load struct {
 
 // Limits of the search, over which the analysis gives up and says so.
 const (
-	maxSteps = 10_000_000 // of fixed-point iterations, of one task
-	maxJobs  = 1_000_000  // of one busy window
-	maxTrace = 10_000     // steps that a certificate keeps
+	maxSteps  = 10_000_000 // of fixed-point iterations, of one task
+	maxJobs   = 1_000_000  // of one busy window
+	maxTrace  = 10_000     // steps that a certificate keeps
+	maxLatest = 500        // deadline tasks of a CPU whose longest responses are computed; of more, deadlines are the bounds
 )
 
 // Job is one job of the longest busy window, when it is ready as late as it
