@@ -12,11 +12,15 @@ import (
 )
 
 // launchFlags select the container whose start is shown.
-type launchFlags struct{ container, configuration string }
+type launchFlags struct {
+	container, configuration string
+	networks                 bool
+}
 
 func (f *launchFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.container, "launch", "", "show how a container is started: its launch programs, system call by system call")
-	cmd.Flags().StringVar(&f.configuration, "configuration", "", "with --launch, the container's configuration; default: the first that has it")
+	cmd.Flags().StringVar(&f.configuration, "configuration", "", "with --launch or --networks, the configuration; default: the first that has it, or the machine's default")
+	cmd.Flags().BoolVar(&f.networks, "networks", false, "show how the networks of a configuration are made: namespaces, requests and rules")
 }
 
 // showLaunch prints the launch programs of a container.

@@ -91,6 +91,9 @@ func showCommand(a *app) *cobra.Command {
 			if program.container != "" {
 				return a.showLaunch(st, m, program)
 			}
+			if program.networks {
+				return a.showNetworks(st, m, program.configuration)
+			}
 			return a.print(m, func(w io.Writer) error { return printSystem(w, d, m, packages) })
 		},
 	}
