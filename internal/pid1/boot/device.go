@@ -172,7 +172,10 @@ func (d *device) setUp() (err error) {
 		}
 	}
 	d.runtime.State, d.runtime.Cgroup, d.runtime.Resolv = stateDir, cgroupDir, resolvPath
+	// All of them at once, ahead of the containers: the files of a controller that
+	// another container enables appear after the kernel says that it is enabled.
 	enableControllers(cgroupRoot)
+	enableControllers(cgroupDir)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: openFiles, Max: openFiles}); err != nil {
 		d.warn("raising the limit of open files: %v", err)
 	}
