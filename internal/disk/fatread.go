@@ -283,3 +283,13 @@ func (c clusterReader) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return done, nil
 }
+
+// FileOffset returns where the first cluster of a file that ReadFAT read lies in
+// the file system, in bytes; false for an empty file or one of other origin.
+func FileOffset(f FATFile) (int64, bool) {
+	c, ok := f.Data.(clusterReader)
+	if !ok || len(c.clusters) == 0 {
+		return 0, false
+	}
+	return c.g.offset(c.clusters[0]), true
+}

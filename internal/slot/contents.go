@@ -3,6 +3,9 @@ package slot
 import (
 	"errors"
 	"fmt"
+	"io"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,11 +42,14 @@ type Contents struct {
 	Good Image // zero: none
 }
 
-// Files returns the files of the slot. The loader picks New while its counter
-// is not used up, because only then its name matches what loader.conf says, and
-// else the first image of the slot that has no counter: Good.
+// Files returns the files of the slot.
+//
+// On trial, the loader's list has two entries that are sorted by keys of ours:
+// New, then Good; it takes the first, and puts last what has no tries left. No
+// pattern chooses, because whether a name that is matched has the counter in it
+// differs between releases of the loader. A confirmed slot names its entry.
 func (c Contents) Files() ([]disk.FATFile, error) {
-	path, ok := uki.LoaderPaths[c.Arch]
+	loader, ok := uki.LoaderPaths[c.Arch]
 	switch {
 	case !ok:
 		return nil, fmt.Errorf("no UEFI boot path is known for architecture %q", c.Arch)
@@ -53,30 +59,93 @@ func (c Contents) Files() ([]disk.FATFile, error) {
 		return nil, fmt.Errorf("boot slot: %d tries; at most %d can be counted", c.Tries, MaxTries)
 	case c.Tries > 0 && c.Good.UKI == nil:
 		return nil, errors.New("boot slot: a system on trial without one to come back to")
+	case c.Tries > 0:
+		return c.trial(loader)
 	}
-	e := Entry{System: c.New.System.Short(), Tries: c.Tries, Counted: c.Tries > 0}
-	files := []disk.FATFile{file(path, c.Loader), file(uki.Dir+"/"+e.Name(), c.New.UKI)}
+	e := Entry{System: c.New.System.Short()}
+	files := []disk.FATFile{file(loader, c.Loader), file(uki.Dir+"/"+e.Name(), c.New.UKI)}
 	if c.Good.UKI != nil {
 		good := Entry{System: c.Good.System.Short(), Good: true}
 		files = append(files, file(uki.Dir+"/"+good.Name(), c.Good.UKI))
 	}
-	pattern := e.Name()
-	if e.Counted {
-		pattern = start + e.System + "+[1-9]*.efi"
-	}
-	if c.Configuration != "" {
-		pattern += "@" + c.Configuration
-	}
-	return append(files, file("loader/loader.conf", strings.NewReader(loaderConf(pattern)))), nil
+	e.Profile = c.Configuration
+	return append(files, file("loader/loader.conf", strings.NewReader("default "+e.Name()+"\n"+loaderConf))), nil
 }
 
-// loaderConf is loader.conf(5): no menu, no editor, nothing found by itself.
-func loaderConf(pattern string) string {
-	return "default " + pattern + "\ntimeout 0\neditor no\nauto-entries no\nauto-firmware no\n"
+// trialDir is where images lie that the loader must not list by itself.
+const trialDir = "EFI/instar"
+
+func (c Contents) trial(loader string) ([]disk.FATFile, error) {
+	profile, err := profileOf(c.New.UKI, c.Configuration)
+	if err != nil {
+		return nil, fmt.Errorf("boot slot: system %s: %w", c.New.System.Short(), err)
+	}
+	files := []disk.FATFile{file(loader, c.Loader), file("loader/loader.conf", strings.NewReader(loaderConf))}
+	for _, x := range []struct {
+		image   Image
+		entry   Entry
+		key     string
+		profile int
+	}{
+		{c.New, Entry{System: c.New.System.Short(), Counted: true, Tries: c.Tries}, "1", profile},
+		{c.Good, Entry{System: c.Good.System.Short(), Good: true}, "2", 0},
+	} {
+		plain := x.entry
+		plain.Counted = false
+		at := trialDir + "/" + plain.Name()
+		conf := "title " + plain.Name() + "\nsort-key " + x.key + "\nlinux /" + at + "\n"
+		if x.profile > 0 {
+			conf += "options @" + strconv.Itoa(x.profile) + "\n"
+		}
+		name := "loader/entries/" + strings.TrimSuffix(x.entry.Name(), ".efi") + ".conf"
+		files = append(files, file(at, x.image.UKI), file(name, strings.NewReader(conf)))
+	}
+	return files, nil
 }
 
-func file(path string, data pe.Content) disk.FATFile {
-	return disk.FATFile{Path: path, Size: data.Size(), Data: data}
+// Limits of what is read of an image to find a profile, in bytes.
+const (
+	maxHead    = 64 << 10
+	maxProfile = 4096
+)
+
+// profileOf returns the number of a profile in an image by its ID; of "" it is
+// the first one, 0.
+func profileOf(image pe.Content, id string) (int, error) {
+	if id == "" {
+		return 0, nil
+	}
+	head := make([]byte, min(image.Size(), maxHead))
+	if _, err := io.ReadFull(io.NewSectionReader(image, 0, image.Size()), head); err != nil {
+		return 0, err
+	}
+	m, err := pe.ParseHead(head, image.Size())
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, s := range m.Sections {
+		if s.Name != ".profile" {
+			continue
+		}
+		b := make([]byte, min(s.RawSize, s.VirtualSize, maxProfile))
+		if _, err := io.ReadFull(io.NewSectionReader(image, int64(s.RawOffset), int64(len(b))), b); err != nil {
+			return 0, err
+		}
+		if slices.Contains(strings.Split(string(b), "\n"), "ID="+id) {
+			return n, nil
+		}
+		n++
+	}
+	return 0, fmt.Errorf("it has no profile %q", id)
+}
+
+// loaderConf is the rest of loader.conf(5): no menu, no editor, nothing found by
+// itself.
+const loaderConf = "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n"
+
+func file(name string, data pe.Content) disk.FATFile {
+	return disk.FATFile{Path: name, Size: data.Size(), Data: data}
 }
 
 // Entry is a name of the loader for what it boots: the file of an image in a
@@ -117,7 +186,7 @@ func (e Entry) Name() string {
 
 // ParseEntry reads a name of the loader, as of the variable
 // LoaderEntrySelected, or the name of a file; false for one that is not of a
-// system.
+// system. Names of the loader may lack the counter.
 func ParseEntry(name string) (Entry, bool) {
 	var e Entry
 	name, e.Profile, _ = strings.Cut(name, "@")
@@ -129,7 +198,9 @@ func ParseEntry(name string) (Entry, bool) {
 		e.Good = true
 	}
 	if rest, ok = strings.CutSuffix(rest, ".efi"); !ok {
-		return Entry{}, false
+		if rest, ok = strings.CutSuffix(rest, ".conf"); !ok {
+			return Entry{}, false
+		}
 	}
 	var counter string
 	if rest, counter, e.Counted = strings.Cut(rest, "+"); e.Counted {
@@ -151,8 +222,8 @@ func ParseEntry(name string) (Entry, bool) {
 // name says of tries.
 func Find(files []disk.FATFile, sys digest.Digest) (disk.FATFile, bool) {
 	for _, f := range files {
-		name, ok := strings.CutPrefix(f.Path, uki.Dir+"/")
-		if e, isEntry := ParseEntry(name); ok && isEntry && e.System == sys.Short() {
+		dir, name := path.Split(f.Path)
+		if e, ok := ParseEntry(name); ok && e.System == sys.Short() && (dir == uki.Dir+"/" || dir == trialDir+"/") {
 			return f, true
 		}
 	}

@@ -9,9 +9,9 @@ import (
 // The firmwares and the ways to tell UEFI firmware, as definition and manifest
 // have them; "" is the first of each.
 const (
-	UEFI        = "uefi"
-	UBoot       = "uboot"
-	RaspberryPi = "raspberrypi"
+	FirmwareUEFI  = "uefi"
+	FirmwareUBoot = "uboot"
+	FirmwarePi    = "raspberrypi"
 
 	ByTable     = "table"
 	ByVariables = "variables"
@@ -19,7 +19,7 @@ const (
 
 // Hidden says whether the slots that are not in force are hidden from firmware.
 func Hidden(b system.Boot) bool {
-	return (b.Firmware == "" || b.Firmware == UEFI) && b.Switch != ByVariables
+	return (b.Firmware == "" || b.Firmware == FirmwareUEFI) && b.Switch != ByVariables
 }
 
 // Open returns the Method of a machine: of the system that runs on it, as its

@@ -183,7 +183,7 @@ func mustFiles(t *testing.T, m slot.Table, n int) []disk.FATFile {
 func TestContents(t *testing.T) {
 	newSystem, good := digest.Of([]byte("new")), digest.Of([]byte("good"))
 	c := slot.Contents{Arch: "amd64", Loader: strings.NewReader("loader"), New: slot.Image{System: newSystem, UKI: strings.NewReader("new uki")},
-		Good: slot.Image{System: good, UKI: strings.NewReader("good uki")}, Tries: 3, Configuration: "night"}
+		Good: slot.Image{System: good, UKI: strings.NewReader("good uki")}, Tries: 3}
 	files, err := c.Files()
 	if err != nil {
 		t.Fatal(err)
@@ -198,10 +198,12 @@ func TestContents(t *testing.T) {
 	}
 	n, g := newSystem.Short(), good.Short()
 	want := map[string]string{
-		"EFI/BOOT/BOOTX64.EFI":             "loader",
-		"EFI/Linux/instar-" + n + "+3.efi": "new uki",
-		"EFI/Linux/good-" + g + ".efi":     "good uki",
-		"loader/loader.conf":               "default instar-" + n + "+[1-9]*.efi@night\ntimeout 0\neditor no\nauto-entries no\nauto-firmware no\n",
+		"EFI/BOOT/BOOTX64.EFI":                   "loader",
+		"EFI/instar/instar-" + n + ".efi":        "new uki",
+		"EFI/instar/good-" + g + ".efi":          "good uki",
+		"loader/entries/instar-" + n + "+3.conf": "title instar-" + n + ".efi\nsort-key 1\nlinux /EFI/instar/instar-" + n + ".efi\n",
+		"loader/entries/good-" + g + ".conf":     "title good-" + g + ".efi\nsort-key 2\nlinux /EFI/instar/good-" + g + ".efi\n",
+		"loader/loader.conf":                     "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n",
 	}
 	for p, b := range want {
 		if got[p] != b {
@@ -219,7 +221,16 @@ func TestContents(t *testing.T) {
 	if f, ok := slot.Loader(files); !ok || f.Path != "EFI/BOOT/BOOTX64.EFI" {
 		t.Errorf("the loader is %q", f.Path)
 	}
+	confirmed := c
+	confirmed.Tries, confirmed.Configuration = 0, "night"
+	if files, err = confirmed.Files(); err != nil || files[1].Path != "EFI/Linux/instar-"+n+".efi" || files[2].Path != "EFI/Linux/good-"+g+".efi" {
+		t.Errorf("confirmed: %+v, %v", files, err)
+	}
+	if b, err := io.ReadAll(io.NewSectionReader(files[3].Data, 0, files[3].Size)); err != nil || !strings.HasPrefix(string(b), "default instar-"+n+".efi@night\n") {
+		t.Errorf("confirmed: loader.conf is %q, %v", b, err)
+	}
 	for name, change := range map[string]func(*slot.Contents){
+		"profile":      func(c *slot.Contents) { c.Configuration = "x" },
 		"architecture": func(c *slot.Contents) { c.Arch = "vax" },
 		"system":       func(c *slot.Contents) { c.New = slot.Image{} },
 		"loader":       func(c *slot.Contents) { c.Loader = nil },
