@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-image bench-links bench-start bench-switch crash crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-delta bench-image bench-links bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -60,6 +60,9 @@ bench-build bench-image bench-start bench-switch: both test-tools
 
 bench-links:
 	./scripts/bench-links
+
+bench-delta:
+	./scripts/bench-delta
 
 # Debian packages that only tests and benchmarks need: oracles and peers.
 test-tools:

@@ -3,6 +3,7 @@ package bindiff
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -49,6 +50,50 @@ func TestElfRoundTrip(t *testing.T) {
 		}
 		decodeSmall(t, 10, encodeSmall(t, 10, p, p), p, p)
 	})
+}
+
+// Instructions of aarch64 whose other bits change come back as well.
+func TestArmRoundTrip(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		old := armProgram(rng)
+		text := bytes.Clone(old)
+		for range rapid.IntRange(0, 40).Draw(rt, "edits") {
+			text[64+rng.IntN(4096)] ^= 1 << rng.IntN(8)
+		}
+		p := pair{old, text}
+		decodeSmall(t, 10, encodeSmall(t, 10, p), p)
+	})
+}
+
+// armProgram is an ELF file of 1024 instructions: branches, pairs and others.
+func armProgram(rng *rand.Rand) []byte {
+	le := binary.LittleEndian
+	b := make([]byte, 64+4096+3*64+32)
+	copy(b, "\x7fELF\x02\x01\x01")
+	le.PutUint16(b[16:], 3)
+	le.PutUint16(b[18:], 183)
+	le.PutUint64(b[40:], 64+4096)
+	le.PutUint16(b[58:], 64)
+	le.PutUint16(b[60:], 3)
+	le.PutUint16(b[62:], 2)
+	for at := 64; at < 64+4096; at += 4 {
+		kinds := [...]uint32{0x94000000, 0x90000001, 0x91000021, 0xf9400022, 0xaa0003e0}
+		le.PutUint32(b[at:], kinds[rng.IntN(len(kinds))]|uint32(rng.IntN(64))<<10)
+	}
+	text := b[64+4096+64:]
+	le.PutUint32(text[0:], 1)
+	le.PutUint32(text[4:], 1)
+	le.PutUint64(text[8:], 6)
+	le.PutUint64(text[16:], 0x10040)
+	le.PutUint64(text[24:], 64)
+	le.PutUint64(text[32:], 4096)
+	names := text[64:]
+	le.PutUint32(names[4:], 3)
+	le.PutUint64(names[24:], 64+4096+3*64)
+	le.PutUint64(names[32:], 32)
+	copy(b[64+4096+3*64:], "\x00.text\x00")
+	return b
 }
 
 // A program whose second half has moved costs little, though nothing that

@@ -1,6 +1,7 @@
 package bindiff
 
 import (
+	"encoding/binary"
 	"sort"
 
 	"github.com/instar-os/instar/internal/bindiff/arith"
@@ -133,7 +134,7 @@ func (k *codec) field(f field.Field, at int) {
 	now := field.Place{Layout: p.new, Before: k.beforeNow}
 	was.Addr, k.nearOld = p.old.AddressOf(uint64(f.Pos), k.nearOld)
 	now.Addr, k.nearNew = p.new.AddressOf(uint64(at), k.nearNew)
-	if was.Base = p.old.Base(f); was.Base != 0 {
+	if was.Base = p.old.Base(f); kind == field.Index24 {
 		now.Base, _ = p.span(was.Base)
 	}
 	section := f.Section()
@@ -146,9 +147,19 @@ func (k *codec) field(f field.Field, at int) {
 	}
 	t := f.Target(was, section, f.Read(b))
 	guess, src := k.foretell(f, t)
+	if kind == field.Page21 || kind == field.Low12 {
+		now.Base = guess
+	}
 	v := f.Value(now, to, guess)
+	if kind.Instruction() { // other bits of the word may differ as well: all of it is the value
+		f.Write(b, v)
+		v = uint64(binary.LittleEndian.Uint32(b))
+	}
 	actual := v
-	if k.text != nil {
+	switch {
+	case k.text != nil && kind.Instruction():
+		actual = uint64(binary.LittleEndian.Uint32(k.text[at:]))
+	case k.text != nil:
 		actual = f.Read(k.text[at:])
 	}
 	tail := m.tail[kind] & 3
@@ -162,11 +173,15 @@ func (k *codec) field(f field.Field, at int) {
 		actual, m.last[kind] = v+d, d
 	}
 	k.book(partField)
-	f.Write(b, actual)
+	if kind.Instruction() {
+		binary.LittleEndian.PutUint32(b, uint32(actual))
+	} else {
+		f.Write(b, actual)
+	}
 	actual = f.Read(b)
 	k.before, k.beforeNow = t, f.Target(now, to, actual)
 	switch kind {
-	case field.Rel32, field.Abs32, field.Abs64, field.Sec64, field.SecPC64, field.Branch26, field.Sym32:
+	case field.Rel32, field.Abs32, field.Abs64, field.Sec64, field.SecPC64, field.Branch26, field.Low12, field.Sym32:
 		p.learn(t, k.beforeNow)
 	case field.Type32, field.Name32, field.Token64:
 		m.known[kind].learn(t, actual, kind != field.Token64)

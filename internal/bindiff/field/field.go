@@ -56,6 +56,10 @@ func (k Kind) Size() int {
 	return 4
 }
 
+// Instruction reports whether a field of kind k is a whole instruction, of which
+// the target is only a part.
+func (k Kind) Instruction() bool { return k == Branch26 || k == Page21 || k == Low12 }
+
 // Field is one field of a file.
 type Field struct {
 	Pos  uint32

@@ -114,7 +114,7 @@ func TestInverse(t *testing.T) {
 			b := []byte{0, 0, 0, 0, 0, 0, 0, 0}
 			f.Write(b, v)
 			v = f.Read(b) // what the kind can hold of it
-			p := Place{Layout: l, Addr: 0x123450, Before: 0x5000}
+			p := Place{Layout: l, Addr: 0x123450, Before: 0x5000, Base: 0x7123}
 			if got := f.Value(p, f.Section(), f.Target(p, f.Section(), v)); got != v {
 				t.Errorf("kind %d: %x becomes %x", k, v, got)
 			}

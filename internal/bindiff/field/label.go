@@ -41,8 +41,10 @@ func (f Field) label(b []byte, label uint32, was []byte, exact bool) {
 	switch f.Kind() {
 	case Branch26:
 		le.PutUint32(b, le.Uint32(was)&^0xffffff|label&0xffff)
-	case Page21, Low12:
-		le.PutUint32(b, le.Uint32(was)&^(0xfff<<10)|label&0xff<<10)
+	case Page21:
+		le.PutUint32(b, le.Uint32(was)&^0x60ffffe0|label&0xffff<<5)
+	case Low12:
+		le.PutUint32(b, le.Uint32(was)&^(0xfff<<10)|label&0xfff<<10)
 	case Known64:
 	default:
 		b[0], b[1] = byte(label), byte(label>>8)

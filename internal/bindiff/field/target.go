@@ -5,7 +5,7 @@ type Place struct {
 	Layout *Layout
 	Addr   uint64 // of the field
 	Before uint64 // target of the field before
-	Base   uint64 // Layout.Bases[aux], or where that is in the new file
+	Base   uint64 // what Layout.Base returned; in the new file where that is
 }
 
 // Read returns the value of a field whose bytes are b.
@@ -77,21 +77,21 @@ func (f Field) base(p Place, section int) uint64 {
 		return p.Before
 	case Branch26:
 		return p.Addr
-	case Page21:
-		return p.Addr &^ 0xfff
-	case Low12:
-		return p.Before &^ 0xfff
 	}
 	return 0
 }
 
 // Target returns what a field of value v points to.
 func (f Field) Target(p Place, section int, v uint64) uint64 {
-	if f.Kind() == Sym32 {
+	switch f.Kind() {
+	case Sym32:
 		v *= symbolSize
-	}
-	if f.Kind() == Index24 {
+	case Index24:
 		return p.Base + 4*v
+	case Page21:
+		return p.Addr&^0xfff + v | p.Base&0xfff
+	case Low12:
+		return p.Base&^0xfff | v&0xfff
 	}
 	if f.Kind() == Back32 {
 		return p.Addr - v
@@ -119,19 +119,23 @@ func (f Field) Value(p Place, section int, target uint64) uint64 {
 	case Branch26:
 		return uint64(int64(v<<36) >> 36)
 	case Page21:
-		return uint64(int64(v&^0xfff<<31) >> 31)
+		return uint64(int64((target&^0xfff-p.Addr&^0xfff)<<31) >> 31)
 	case Low12:
-		return v & 0xfff
+		return target & 0xfff
 	case Type32, Name32:
 		return v & 0xffffffff
 	}
 	return uint64(int64(int32(v)))
 }
 
-// Base returns the base of an Index24 field, or 0.
+// Base returns what besides its value says where an Index24, Page21 or Low12
+// field points, or 0.
 func (l *Layout) Base(f Field) uint64 {
-	if f.Kind() == Index24 && f.Aux() < len(l.Bases) {
+	switch k := f.Kind(); {
+	case k == Index24 && f.Aux() < len(l.Bases):
 		return l.Bases[f.Aux()]
+	case (k == Page21 || k == Low12) && f.Aux() < len(l.Pages):
+		return l.Pages[f.Aux()]
 	}
 	return 0
 }

@@ -1,0 +1,353 @@
+// Command delta measures binary differences beside the tools that Debian has,
+// on the same trees in one run.
+//
+//	delta OLD.tsv NEW.tsv OUT.json     packages from the archive, into $CACHE
+//
+// The trees are as the store has them: compressed members decompressed. The
+// kernel's image counts as the content of its payload, which is what a store
+// with normalised kernels holds; KERNEL=0 leaves it out. PEERS names the peers
+// that run, separated by spaces; unset: all that are installed.
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/instar-os/instar/internal/bindiff"
+)
+
+// Row is one tool. Seconds are of one process and wall time; CPU is user and
+// system time, which says more on a machine that does other things as well.
+type Row struct {
+	Tool      string  `json:"tool"`
+	Bytes     int64   `json:"bytes"`
+	Encode    float64 `json:"encodeSeconds"`
+	EncodeCPU float64 `json:"encodeCPUSeconds"`
+	EncodeMiB int64   `json:"encodePeakMiB"`
+	Apply     float64 `json:"applySeconds"`
+	ApplyCPU  float64 `json:"applyCPUSeconds"`
+	ApplyMiB  int64   `json:"applyPeakMiB"` // resident, mapped files included
+	Error     string  `json:"error,omitempty"`
+}
+
+// Figures is what the benchmark writes.
+type Figures struct {
+	Name    string             `json:"name"`
+	Files   int                `json:"changedFiles"`
+	Bytes   int64              `json:"changedBytes"`
+	Rows    []Row              `json:"tools"`
+	Ratios  map[string]float64 `json:"ratios"`       // bytes of a peer over ours
+	MBs     float64            `json:"applyMBs"`     // produced bytes a CPU second, ours
+	Missing []string           `json:"notInArchive"` // packages left out on both sides
+}
+
+func main() {
+	var err error
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "encode":
+		err = encode(os.Args[2], os.Args[3])
+	case len(os.Args) == 4 && os.Args[1] == "apply":
+		err = apply(os.Args[2], os.Args[3])
+	case len(os.Args) == 4:
+		err = run(os.Args[1], os.Args[2], os.Args[3])
+	default:
+		err = errors.New("want OLD.tsv NEW.tsv OUT.json")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "delta:", err)
+		os.Exit(1)
+	}
+}
+
+// change is a file that is not in the old tree, and the one it is made of.
+type change struct {
+	Old, New string // Old "" for none
+	Size     int64
+}
+
+func run(oldList, newList, out string) error {
+	cache := os.Getenv("CACHE")
+	if cache == "" {
+		cache = filepath.Join(os.TempDir(), "instar-bench-delta")
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(cache, "run-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	f := Figures{Name: strings.TrimSuffix(filepath.Base(newList), ".tsv"), Ratios: map[string]float64{}}
+	if f.Missing, err = trees(cache, dir, oldList, newList); err != nil {
+		return err
+	}
+	changes, err := compare(filepath.Join(dir, "old"), filepath.Join(dir, "new"))
+	if err != nil {
+		return err
+	}
+	f.Files = len(changes)
+	for _, c := range changes {
+		f.Bytes += c.Size
+	}
+	list, err := json.Marshal(changes)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "changes"), list, 0o644); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	ours := measure("instar", dir, self+" encode changes delta", self+" apply changes delta", "delta")
+	f.Rows = append(f.Rows, ours)
+	if ours.Error != "" {
+		return errors.New(ours.Error)
+	}
+	f.MBs = float64(f.Bytes) / 1e6 / ours.ApplyCPU
+	for _, p := range peers {
+		if only := os.Getenv("PEERS"); only != "" && !slices.Contains(strings.Fields(only), p.name) {
+			continue
+		} else if _, err := exec.LookPath(p.tool); err != nil {
+			continue
+		}
+		row := measure(p.name, dir, p.encode, p.apply, p.out)
+		if f.Rows = append(f.Rows, row); row.Error == "" {
+			f.Ratios[p.name] = float64(row.Bytes) / float64(ours.Bytes)
+		}
+	}
+	text, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(text))
+	return os.WriteFile(out, append(text, '\n'), 0o644)
+}
+
+// trees unpacks both lists without the packages that either archive lacks.
+func trees(cache, dir, oldList, newList string) (missing []string, err error) {
+	var lists [2][]pack
+	gone := map[string]bool{}
+	for i, name := range []string{oldList, newList} {
+		if lists[i], err = readList(name); err != nil {
+			return nil, err
+		}
+		for _, p := range lists[i] {
+			if _, err := fetch(cache, p); err != nil {
+				missing = append(missing, err.Error())
+				gone[p.name] = true
+			}
+		}
+	}
+	for i, name := range []string{"old", "new"} {
+		list := slices.DeleteFunc(lists[i], func(p pack) bool { return gone[p.name] })
+		if err := unpack(cache, filepath.Join(dir, name), list, os.Getenv("KERNEL") != "0"); err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
+}
+
+// compare lists what the new tree has and the old one has not, by content.
+func compare(oldDir, newDir string) ([]change, error) {
+	old, have, err := contents(oldDir)
+	if err != nil {
+		return nil, err
+	}
+	list, sums, err := contents(newDir)
+	if err != nil {
+		return nil, err
+	}
+	known := map[[32]byte]bool{}
+	for _, s := range have {
+		known[s] = true
+	}
+	var changed []bindiff.Candidate
+	for i, f := range list {
+		if !known[sums[i]] {
+			known[sums[i]] = true
+			changed = append(changed, f)
+		}
+	}
+	slices.SortStableFunc(changed, func(a, b bindiff.Candidate) int { return kind(a.Path) - kind(b.Path) })
+	bases := bindiff.Bases(old, changed)
+	var changes []change
+	for i, f := range changed {
+		c := change{New: filepath.Join(newDir, f.Path), Size: f.Size}
+		if bases[i] >= 0 {
+			c.Old = filepath.Join(oldDir, old[bases[i]].Path)
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+// kind sorts files so that those that help each other stand together.
+func kind(path string) int {
+	switch {
+	case strings.HasSuffix(path, ".ko"):
+		return 2
+	case strings.Contains(path, "/vmlinuz") || strings.Contains(path, "bin/") || strings.Contains(path, ".so"):
+		return 1
+	}
+	return 0
+}
+
+func contents(dir string) (files []bindiff.Candidate, sums [][32]byte, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		files = append(files, bindiff.Candidate{Path: rel, Size: int64(len(b))})
+		sums = append(sums, sha256.Sum256(b))
+		return err
+	})
+	return files, sums, err
+}
+
+// measure runs both commands of a tool in dir and sizes what the first left.
+func measure(name, dir, encode, apply, out string) Row {
+	r := Row{Tool: name}
+	var err error
+	if r.Encode, r.EncodeCPU, r.EncodeMiB, err = timed(dir, encode); err == nil {
+		r.Bytes, err = sizeOf(filepath.Join(dir, out))
+	}
+	if err == nil && apply != "" {
+		r.Apply, r.ApplyCPU, r.ApplyMiB, err = timed(dir, apply)
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return r
+}
+
+func timed(dir, script string) (wall, cpu float64, mib int64, err error) {
+	ctx, stop := context.WithTimeout(context.Background(), 30*time.Minute)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "sh", "-ec", script)
+	cmd.Dir = dir
+	start := time.Now()
+	text, err := cmd.CombinedOutput()
+	wall = time.Since(start).Seconds()
+	if err != nil {
+		return wall, 0, 0, fmt.Errorf("%s: %w: %.200s", script, err, text)
+	}
+	cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		mib = u.Maxrss >> 10
+	}
+	return wall, cpu, mib, nil
+}
+
+func sizeOf(path string) (n int64, err error) {
+	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		i, err := d.Info()
+		if err == nil {
+			n += i.Size()
+		}
+		return err
+	})
+	return n, err
+}
+
+// encode is the first half of our own side, in a process of its own.
+func encode(list, out string) error {
+	changes, err := readChanges(list)
+	if err != nil {
+		return err
+	}
+	w, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	var pairs []bindiff.Pair
+	for _, c := range changes {
+		p := bindiff.Pair{Name: c.New, New: func() ([]byte, error) { return os.ReadFile(c.New) }}
+		if c.Old != "" {
+			p.Old = func() ([]byte, error) { return os.ReadFile(c.Old) }
+		}
+		pairs = append(pairs, p)
+	}
+	if _, err := bindiff.Encode(context.Background(), w, pairs, bindiff.Options{}); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+func readChanges(name string) (changes []change, err error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return changes, json.Unmarshal(b, &changes)
+}
+
+// apply is the second half: each file is made and thrown away, the old one
+// mapped. Encode has compared them already.
+func apply(list, in string) error {
+	changes, err := readChanges(list)
+	if err != nil {
+		return err
+	}
+	r, err := os.Open(in)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	d, err := bindiff.NewDecoder(r)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		old, unmap, err := mapped(c.Old)
+		if err != nil {
+			return err
+		}
+		err = d.Next(old, c.Size, io.Discard)
+		unmap()
+		if err != nil {
+			return fmt.Errorf("make %s: %w", c.New, err)
+		}
+	}
+	return nil
+}
+
+func mapped(name string) ([]byte, func(), error) {
+	if name == "" {
+		return nil, func() {}, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	i, err := f.Stat()
+	if err != nil || i.Size() == 0 {
+		return nil, func() {}, err
+	}
+	b, err := syscall.Mmap(int(f.Fd()), 0, int(i.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
+	return b, func() { _ = syscall.Munmap(b) }, err
+}
