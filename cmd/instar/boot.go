@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -213,7 +215,10 @@ func explained(c reason.Code) string {
 }
 
 // printEntries prints entries, all or those that make a log.
+// They are written when they are over, and printed by when they began.
 func printEntries(w io.Writer, entries []wire.BootEntry, all bool) error {
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b wire.BootEntry) int { return cmp.Compare(a.At, b.At) })
 	for _, e := range entries {
 		text := entryText(e)
 		if text == "" || !all && (e.Kind == wire.EntryStage || e.Kind == wire.EntryStep && e.Text == "" || e.Kind == wire.EntryBegin) {
@@ -246,6 +251,9 @@ func entryText(e wire.BootEntry) string {
 	case wire.EntryAlive:
 		return "alive" + after(" and ", e.Name)
 	case wire.EntryDropped:
+		if e.Count == 0 {
+			return "(entries are missing here" + after(": ", text) + ")"
+		}
 		return fmt.Sprintf("(%d entries are missing here%s)", e.Count, after(": ", text))
 	case wire.EntryCrash:
 		return "last words of the kernel:\n" + printableLines(e.Text)

@@ -18,6 +18,7 @@ import (
 type switchFlags struct {
 	control                          string
 	live, reboot, once, dryRun, list bool
+	kexec                            bool
 	within                           time.Duration
 }
 
@@ -32,6 +33,8 @@ are stopped in reverse order and started in order. When one of them does not
 start, or not all are healthy in time, the machine goes back by itself to what
 it ran before. What would not be the same as after a boot is refused: then
 --reboot boots the configuration, now and from now on, and --once for one boot.
+With --kexec such a boot goes without firmware: the running kernel starts the
+next one. A machine that cannot do that says why, and takes the firmware.
 
 --list shows the configurations, what runs, and what the next boot runs.`,
 		Args: cobra.MaximumNArgs(1),
@@ -50,11 +53,13 @@ it ran before. What would not be the same as after a boot is refused: then
 	fl.BoolVar(&f.live, "live", false, "without a boot (the default)")
 	fl.BoolVar(&f.reboot, "reboot", false, "boot the configuration, now and from now on")
 	fl.BoolVar(&f.once, "once", false, "boot the configuration once; the boot after it runs what it would have run before")
+	fl.BoolVar(&f.kexec, "kexec", false, "reboot without firmware, from kernel to kernel, where the machine can; alone it implies --reboot")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "only show what would be done")
 	fl.DurationVar(&f.within, "within", wire.DefaultWithin, "time in which a live switch has to become healthy")
 	fl.BoolVar(&f.list, "list", false, "list the configurations")
 	cmd.MarkFlagsMutuallyExclusive("live", "reboot")
 	cmd.MarkFlagsMutuallyExclusive("live", "once")
+	cmd.MarkFlagsMutuallyExclusive("live", "kexec")
 	return cmd
 }
 
@@ -62,7 +67,7 @@ func (f switchFlags) mode() wire.SwitchMode {
 	switch {
 	case f.once:
 		return wire.SwitchOnce
-	case f.reboot:
+	case f.reboot, f.kexec:
 		return wire.SwitchReboot
 	}
 	return wire.SwitchLive
@@ -81,7 +86,7 @@ func (a *app) switchTo(ctx context.Context, to string, f switchFlags) error {
 		return err
 	}
 	defer c.Close()
-	req := wire.SwitchRequest{Configuration: to, Mode: f.mode(), Within: f.within}
+	req := wire.SwitchRequest{Configuration: to, Mode: f.mode(), Within: f.within, Kexec: f.kexec}
 	p, err := c.PlanSwitch(ctx, req)
 	if err != nil {
 		return err
@@ -100,7 +105,7 @@ func (a *app) switchTo(ctx context.Context, to string, f switchFlags) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*f.within+switchSlack)
 	defer cancel()
 	began := time.Now()
-	if _, err := c.Switch(ctx, req); err != nil {
+	if p, err = c.Switch(ctx, req); err != nil {
 		return err
 	}
 	if a.json() {
@@ -109,6 +114,12 @@ func (a *app) switchTo(ctx context.Context, to string, f switchFlags) error {
 	done := fmt.Sprintf("switched to %s in %s", p.To, time.Since(began).Round(100*time.Microsecond))
 	if req.Mode != wire.SwitchLive {
 		done = "rebooting into " + p.To
+		switch {
+		case p.Kexec:
+			done += " without firmware"
+		case p.NoKexec != "":
+			done += " through the firmware: " + p.NoKexec
+		}
 	}
 	_, err = fmt.Fprintln(a.out, done)
 	return err
@@ -116,12 +127,16 @@ func (a *app) switchTo(ctx context.Context, to string, f switchFlags) error {
 
 // printSwitch prints a plan.
 func printSwitch(w io.Writer, p wire.SwitchPlan) error {
+	how := ""
+	if p.Kexec {
+		how = ", without firmware"
+	}
 	switch p.Mode {
 	case wire.SwitchReboot:
-		_, err := fmt.Fprintf(w, "%s -> %s: stop everything and boot %s, now and from now on\n", p.From, p.To, p.To)
+		_, err := fmt.Fprintf(w, "%s -> %s: stop everything and boot %s, now and from now on%s\n", p.From, p.To, p.To, how)
 		return err
 	case wire.SwitchOnce:
-		_, err := fmt.Fprintf(w, "%s -> %s: stop everything and boot %s once\n", p.From, p.To, p.To)
+		_, err := fmt.Fprintf(w, "%s -> %s: stop everything and boot %s once%s\n", p.From, p.To, p.To, how)
 		return err
 	}
 	fmt.Fprintf(w, "%s -> %s\n", p.From, p.To)

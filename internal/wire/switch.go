@@ -26,6 +26,7 @@ const (
 type SwitchRequest struct {
 	Configuration string        `json:"configuration"`
 	Mode          SwitchMode    `json:"mode"`
+	Kexec         bool          `json:"kexec,omitempty"`  // a reboot goes without firmware where it can
 	Within        time.Duration `json:"within,omitempty"` // a live switch that is not healthy by then goes back; 0: DefaultWithin
 }
 
@@ -59,6 +60,8 @@ type SwitchPlan struct {
 	Changes  []Change   `json:"changes"`            // of a live switch: the stops in their order, then what is kept or starts
 	Reboot   []string   `json:"reboot,omitempty"`   // why it cannot be done live
 	NoReboot string     `json:"noReboot,omitempty"` // why the machine cannot boot another configuration by itself
+	Kexec    bool       `json:"kexec,omitempty"`    // the reboot goes without firmware
+	NoKexec  string     `json:"noKexec,omitempty"`  // it was asked for, and why it goes through the firmware
 }
 
 // Outcome is how a live switch ended.

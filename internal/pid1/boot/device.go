@@ -15,6 +15,7 @@ import (
 	"github.com/instar-os/instar/internal/container"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/linux"
+	"github.com/instar-os/instar/internal/pid1/kexec"
 	"github.com/instar-os/instar/internal/pid1/network"
 	"github.com/instar-os/instar/internal/reason"
 	"github.com/instar-os/instar/internal/system"
@@ -68,6 +69,7 @@ func Device() error {
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM)
 	err := errors.Join(container.LeaveRamfs(), openConsole())
 	d := &device{machine: newMachine(os.Stdout, time.Now().Add(-ready))}
+	d.machine.loadKernel = d.loadKernel
 	defer d.panicked()
 	if err == nil {
 		err = d.run(d.mounts())
@@ -206,8 +208,12 @@ func enableControllers(dir string) {
 	}
 }
 
+// parameters are of kernel modules. A watchdog that is armed runs on while one
+// kernel starts another; before every other end it is stopped.
+var parameters = map[string]string{"watchdog": "stop_on_reboot=0"}
+
 func (d *device) loadModules() error {
-	names, err := linux.LoadModules(modulesDir)
+	names, err := linux.LoadModules(modulesDir, parameters)
 	if err == nil {
 		d.log.Printf("%d kernel modules", len(names))
 	}
@@ -343,12 +349,22 @@ func names(m *system.Manifest) string {
 // halt takes everything down and ends the machine.
 func (d *device) halt(how Ending) error {
 	d.takeDown(0)
-	d.disarmWatchdog()
+	if how == Kexec {
+		d.watchdog.handOn()
+	} else {
+		d.disarmWatchdog()
+	}
 	d.log.Printf("%s", how)
 	err := d.log.Close()
 	// A serial port still holds the last words; a console that is none cannot
 	// be drained.
 	unix.IoctlSetInt(int(os.Stdout.Fd()), unix.TCSBRK, 1)
+	if how == Kexec {
+		unix.Sync()
+		err = errors.Join(err, kexec.Start())
+		fmt.Fprintf(os.Stderr, "instar-init: %v; rebooting through the firmware\n", err)
+		how = Reboot
+	}
 	if how == Reboot {
 		return errors.Join(err, linux.End(linux.Restart))
 	}

@@ -66,6 +66,7 @@ type machine struct {
 	switcher      switcher
 	warnings      []string
 	flight        *flight.Recorder
+	loadKernel    func(configuration string) error // for a reboot without firmware; nil: that is not possible
 	face          wire.Control  // answers instead of the machine, when it is set
 	lines         supervise.Log // takes what containers print instead of the log, when it is set
 

@@ -152,7 +152,7 @@ func (d *device) witness() {
 	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err == nil {
 		// Without a limit: else a panic loses all but its first lines.
-		err = errors.Join(os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on"), 0),
+		err = errors.Join(os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0),
 			debug.SetCrashOutput(kmsg, debug.CrashOptions{}), kmsg.Close())
 	}
 	if err != nil {
@@ -238,6 +238,8 @@ func codeOf(how Ending) reason.Code {
 		return reason.Reboot
 	case PowerOff:
 		return reason.PowerOff
+	case Kexec:
+		return reason.Kexec
 	}
 	return reason.Unknown
 }

@@ -58,10 +58,15 @@ func (m *machine) PlanSwitch(r wire.SwitchRequest) (wire.SwitchPlan, error) {
 		return wire.SwitchPlan{}, fmt.Errorf("a switch %q within %s", r.Mode, r.Within)
 	}
 	from := m.supervisor.Configuration()
-	return wire.SwitchPlan{
+	p := wire.SwitchPlan{
 		From: from.Name, To: to.Name, Mode: r.Mode,
 		Changes: m.supervisor.Changes(to), Reboot: m.obstacles(from, to), NoReboot: m.noReboot(),
-	}, nil
+	}
+	if r.Kexec {
+		p.NoKexec = m.noKexec()
+		p.Kexec = p.NoKexec == ""
+	}
+	return p, nil
 }
 
 // obstacles says why a live switch would not give what a boot gives.
@@ -118,7 +123,8 @@ func (m *machine) Switch(ctx context.Context, r wire.SwitchRequest) (wire.Switch
 	case err != nil:
 		return p, err
 	case r.Mode != wire.SwitchLive:
-		return p, m.switchByReboot(p)
+		err := m.switchByReboot(&p)
+		return p, err
 	case len(p.Reboot) > 0:
 		return p, fmt.Errorf("switching live from %s to %s would not be what a boot gives: %s", p.From, p.To, strings.Join(p.Reboot, "; "))
 	}
@@ -129,15 +135,29 @@ func (m *machine) Switch(ctx context.Context, r wire.SwitchRequest) (wire.Switch
 	return p, m.switchLive(context.WithoutCancel(ctx), p, r.Within)
 }
 
-func (m *machine) switchByReboot(p wire.SwitchPlan) error {
+// switchByReboot executes a plan; without firmware when it says so and the
+// kernel takes the next one, which it tells in the plan.
+func (m *machine) switchByReboot(p *wire.SwitchPlan) error {
 	if p.NoReboot != "" {
 		return fmt.Errorf("this machine cannot boot %s: %s", p.To, p.NoReboot)
 	}
-	if err := m.switcher.loader.set(p.To, p.Mode == wire.SwitchOnce); err != nil {
-		return err
+	how, by := Reboot, "the firmware"
+	if p.Kexec {
+		if err := m.loadKernel(p.To); err != nil {
+			p.Kexec, p.NoKexec = false, err.Error()
+			m.log.Printf("not without firmware: %v", err)
+		} else {
+			how, by = Kexec, "kexec"
+		}
 	}
-	m.log.Printf("the next boot runs %s (%s)", p.To, p.Mode)
-	m.end(Reboot)
+	// Once without firmware leaves no trace: what boots later stays as it was.
+	if how == Reboot || p.Mode != wire.SwitchOnce {
+		if err := m.switcher.loader.set(p.To, p.Mode == wire.SwitchOnce); err != nil {
+			return err
+		}
+	}
+	m.log.Printf("the next boot runs %s (%s, by %s)", p.To, p.Mode, by)
+	m.end(how)
 	return nil
 }
 

@@ -229,3 +229,19 @@ func TestLiveSwitch(t *testing.T) {
 		t.Errorf("left behind: %s", left)
 	}
 }
+
+// What firmware or a virtual machine added to the command line holds for the
+// next kernel, what chose the configuration does not.
+func TestAdded(t *testing.T) {
+	const own = "instar.system=ab instar.configuration=day quiet"
+	for running, want := range map[string]string{
+		own + "\n": "",
+		own + " console=ttyS0 instar.configuration=night instar.kexec=1 panic=5\n": " console=ttyS0 panic=5",
+		"other " + own:        "",
+		own + ` dyndbg="a b"`: "",
+	} {
+		if got := added(running, own); got != want {
+			t.Errorf("%q adds %q, want %q", running, got, want)
+		}
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/instar-os/instar/internal/durable"
 	"github.com/instar-os/instar/internal/reason"
@@ -118,12 +119,20 @@ func (r *Ring) Read(number int64) ([]wire.BootEntry, error) {
 			return all, fmt.Errorf("reading boot %d: %w", number, err)
 		}
 		if k > 0 && segment > b.segments[k-1]+1 {
-			all = append(all, wire.BootEntry{Kind: wire.EntryDropped, Text: "older entries made room for newer ones"})
+			all = append(all, wire.BootEntry{At: lastAt(all), Kind: wire.EntryDropped, Text: "older entries made room for newer ones"})
 		}
 		entries, _ := unframe(content)
 		all = append(all, entries...)
 	}
 	return all, nil
+}
+
+// lastAt is when the last of entries was.
+func lastAt(entries []wire.BootEntry) time.Duration {
+	if len(entries) == 0 {
+		return 0
+	}
+	return entries[len(entries)-1].At
 }
 
 func (r *Ring) find(number int64) (int, bool) {
