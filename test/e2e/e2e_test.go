@@ -354,6 +354,7 @@ func (m *machine) checks() {
 	}
 	m.checkLinks()
 	m.checkOperate()
+	m.checkLife()
 	m.checkNetworks()
 }
 
@@ -409,6 +410,7 @@ func (m *machine) checkVM(start string) {
 		t.Errorf("counter says %q, want start %s", got, start)
 	}
 	m.checkMemory()
+	m.checkDisk()
 	st, err := m.status()
 	if err != nil {
 		t.Fatal(err)

@@ -20,8 +20,8 @@ func (m *machine) checkLinks() {
 		t.Errorf("meter: %+v; want it healthy after two falls", c)
 	}
 	var list []wire.LinkStatus
-	if err := json.Unmarshal([]byte(m.must("-o", "json", "link", "ls")), &list); err != nil || len(list) != 8 {
-		t.Fatalf("links %+v, %v; want 8", list, err)
+	if err := json.Unmarshal([]byte(m.must("-o", "json", "link", "ls")), &list); err != nil || len(list) != 9 {
+		t.Fatalf("links %+v, %v; want 9", list, err)
 	}
 	if l := list[0]; l.Name != "water-level" || !l.Valid || l.Written < 60 {
 		t.Errorf("the level: %+v", l)

@@ -59,6 +59,9 @@ func meter([]string) error {
 			return errors.New("falls on purpose")
 		}
 		if n == lives*messages {
+			if err := errors.Join(say("WORD", "one"), say("WORD", "another")); err != nil {
+				return err
+			}
 			for _, name := range []string{"PIPE", "TALK", "BELL"} {
 				if err := say(name, "\x05\x00\x00\x00\x00\x00\x00\x00"); err != nil {
 					return err
@@ -102,6 +105,9 @@ func gauge([]string) error {
 			return fmt.Errorf("%s: read %q, %w", name, buf[:n], err)
 		}
 	}
+	if err := words(); err != nil {
+		return err
+	}
 	if err := cannotWrite(); err != nil {
 		return err
 	}
@@ -112,6 +118,22 @@ func gauge([]string) error {
 		return err
 	}
 	return obey()
+}
+
+// words takes two datagrams, each whole and by itself, and answers.
+func words() error {
+	f, err := linkFile("WORD")
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{"one", "another"} {
+		buf := make([]byte, 64)
+		if n, err := f.Read(buf); err != nil || string(buf[:n]) != want {
+			return fmt.Errorf("WORD: read %q, %w, want %s", buf[:n], err, want)
+		}
+	}
+	_, err = f.WriteString("heard")
+	return err
 }
 
 // follow takes all messages of all of meter's lives.

@@ -24,7 +24,8 @@ func main() {
 	acts := map[string]func([]string) error{
 		"report": report, "serve": serve, "count": count, "stumble": stumble,
 		"alone": alone, "touch": touch, "watch": watch, "meter": meter, "gauge": gauge, "reach": reach, "stash": stash, "own": own, "forge": forge, "ok": func([]string) error { return nil },
-		"stand": stand, "devour": devour, "repeat": repeat, "terminal": terminal,
+		"stand": stand, "devour": devour, "repeat": repeat, "terminal": terminal, "converse": converse,
+		"nap": func([]string) error { time.Sleep(200 * time.Millisecond); return nil },
 	}
 	act, ok := acts[os.Args[1]]
 	if !ok {
