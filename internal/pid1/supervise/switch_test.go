@@ -386,7 +386,9 @@ func TestSwitchLeavesNothing(t *testing.T) {
 		for range 10 {
 			round()
 		}
-		if last := round(); last > first {
+		// One a round would be eleven; the Go runtime has some of its own, which
+		// come and go.
+		if last := round(); last > first+5 {
 			t.Errorf("%d goroutines, %d after the first round", last, first)
 		}
 	})

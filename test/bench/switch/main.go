@@ -23,7 +23,7 @@ import (
 
 // Switches that are measured, after some that are not.
 const (
-	rounds = 100
+	rounds = 60
 	warm   = 6
 	slow   = 20 // rounds of a peer that is too slow for all
 )
