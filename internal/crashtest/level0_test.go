@@ -13,7 +13,7 @@ import (
 
 func scenarios() []*crashtest.Scenario {
 	var all []*crashtest.Scenario
-	for _, list := range [][]*crashtest.Scenario{fileScenarios(), storeScenarios(), volumeScenarios(), diskScenarios(), recordScenarios()} {
+	for _, list := range [][]*crashtest.Scenario{fileScenarios(), storeScenarios(), volumeScenarios(), diskScenarios(), recordScenarios(), updateScenarios()} {
 		all = append(all, list...)
 	}
 	return all
@@ -23,8 +23,17 @@ func scenarios() []*crashtest.Scenario {
 // stand there nevertheless.
 var covered = []struct{ site, why string }{
 	{"fsync directory at durable.FS.SyncDir < durable.FS.MkdirAll < store.(*Store).create", "the first commit's syncfs covers a new store's directories; MkdirAll syncs for those who have no syncfs to come"},
+	{"fsync at durable.(*File).Sync < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*receiver).begin", kept},
+	{"fsync directory at durable.FS.SyncDir < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*receiver).begin", kept},
+	{"rename at durable.FS.Move < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*receiver).begin", kept},
+	{"fsync directory at durable.FS.SyncDir < durable.FS.MkdirAll < update.(*receiver).begin", kept},
+	{"fsync directory at durable.FS.SyncDir < durable.(*Pending).Commit < update.(*receiver).part", "PutDeviceSystem's syncfs makes the name last before the system has its own"},
+	{"syncfs at durable.FS.SyncFS < store.(*staging).commit < store.(*Store).Commit < update.(*receiver).stream", "PutDeviceSystem syncs once more before it names the system; a cut costs what was received"},
+	{"syncfs at durable.FS.SyncFS < store.(*staging).settle < store.(*Store).PutDeviceSystem", "it waits for names that another process has made; the store's TestSystemWaitsForOthers misses it"},
 	{"disk flush at pid1/data.write", "the table is written with a flush after its backup entries, before any header names the partition; write does not lean on that"},
 }
+
+const kept = "what is kept of an attempt is verified by its digest; losing it costs its bytes once more"
 
 // full reports whether make crash runs, which tries as much as an hour allows.
 func full() bool { return os.Getenv("INSTAR_CRASH") == "full" }
@@ -37,7 +46,7 @@ func TestLevel0(t *testing.T) {
 	some := crashtest.Options{PerCut: 10, Again: 1 << 30} // for mutants
 	switch {
 	case full():
-		o, some = crashtest.Options{PerCut: 5000, Again: 200}, crashtest.Options{PerCut: 200, Again: 1 << 30}
+		o, some = crashtest.Options{PerCut: 5000, Again: 400}, crashtest.Options{PerCut: 48, Again: 1 << 30}
 	case raceEnabled:
 		o.PerCut, some.PerCut = 2, 2
 	}
@@ -104,6 +113,9 @@ func level0(t *testing.T, s *crashtest.Scenario, o, some crashtest.Options) (*cr
 		if r.Lies, err = crashtest.Lies(s); err != nil {
 			t.Error(err)
 		}
+	}
+	if strings.HasPrefix(s.Name, "update") && !full() {
+		return r, nil // minutes
 	}
 	mutants, err := crashtest.Mutants(s, some)
 	if err != nil {

@@ -16,7 +16,7 @@ func level1(all bool) []*crashtest.Scenario {
 		return []*crashtest.Scenario{replaceRoot()}
 	}
 	var out []*crashtest.Scenario
-	for _, list := range [][]*crashtest.Scenario{fileScenarios(), storeScenarios(), volumeScenarios()} {
+	for _, list := range [][]*crashtest.Scenario{fileScenarios(), storeScenarios(), volumeScenarios(), updateScenarios()} {
 		out = append(out, list...)
 	}
 	return out
@@ -28,7 +28,7 @@ func TestLevel1(t *testing.T) {
 	}
 	o := crashtest.RealOptions{PerCut: 2, Every: 3, Faults: 4, Spaces: []int{0}, Fsck: 16}
 	if full() {
-		o = crashtest.RealOptions{PerCut: 8, Faults: 40, Spaces: []int{0, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512}, Fsck: 8}
+		o = crashtest.RealOptions{PerCut: 3, Faults: 12, Spaces: []int{0, 4, 8, 16, 32, 64, 128, 256}, Fsck: 16}
 	}
 	report := &crashtest.RealReport{Options: o}
 	for _, m := range crashtest.Media { // one after the other, see package fuse

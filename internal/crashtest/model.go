@@ -73,7 +73,7 @@ type inode struct {
 	id     int64
 	kind   int
 	target string
-	made   int // event
+	data   int // group of blocks
 	attr   *cell
 	size   *cell
 	blocks []*cell

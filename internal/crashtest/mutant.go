@@ -53,12 +53,17 @@ func mutant(s *Scenario, m Mutant, o Options) (string, error) {
 	if rec.err != nil {
 		return "the code itself: " + firstLine(rec.err), nil
 	}
-	x := newExplorer(rec, o)
-	if err := x.explore(); err != nil {
-		return "", err
-	}
-	if x.failure != nil {
-		return fmt.Sprintf("cut %d: %s", x.failure.Cut, strings.SplitN(x.failure.Err, "\n", 2)[0]), nil
+	for _, rerun := range []bool{false, true} {
+		x := newExplorer(rec, o)
+		if x.rerun = rerun; rerun { // it takes longer
+			x.o.PerCut = (o.PerCut + 1) / 2
+		}
+		if err := x.explore(); err != nil {
+			return "", err
+		}
+		if x.failure != nil {
+			return fmt.Sprintf("cut %d: %s", x.failure.Cut, strings.SplitN(x.failure.Err, "\n", 2)[0]), nil
+		}
 	}
 	return "", nil
 }

@@ -153,6 +153,8 @@ type explorer struct {
 	nest bool // repeat Run on some states and cut again
 	prev []string
 
+	rerun bool // repeat Run on every state, without a second cut
+
 	states, distinct, again atomic.Int64
 
 	mu       sync.Mutex
@@ -237,6 +239,9 @@ func (x *explorer) one(c *cut, n int, ch choice, top string) error {
 	}
 	if err == nil && x.nest && number%int64(max(x.o.Again, 1)) == 0 {
 		err = x.repeat(st, top)
+	}
+	if err == nil && x.rerun {
+		err = x.rerunOn(st, top)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -354,6 +359,29 @@ func (x *explorer) repeat(st *settled, top string) error {
 	x.mu.Unlock()
 	if err == nil && y.failure != nil {
 		err = fmt.Errorf("running it again after a cut, and cutting that: %w", y.failure)
+	}
+	return err
+}
+
+// rerunOn runs Run on a crashed state and expects it to end well.
+func (x *explorer) rerunOn(st *settled, top string) error {
+	dir := filepath.Join(top, "again")
+	if err := unix.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	left, err := st.leave(dir)
+	if err != nil {
+		return err
+	}
+	r := &recorder{dir: dir, disks: left.disks}
+	e := &Env{Dir: dir, rec: r, log: func(what string) { left.Acked = append(left.Acked, what) }}
+	if err := x.rec.s.Run(e); err != nil {
+		return fmt.Errorf("running it again after the cut: %s", strings.ReplaceAll(err.Error(), dir+"/", ""))
+	}
+	outcome, err := x.rec.s.Check(left)
+	if err == nil && outcome != "new" {
+		err = fmt.Errorf("running it again after the cut ends in the state %q", outcome)
 	}
 	return err
 }

@@ -136,8 +136,16 @@ func putStream() *crashtest.Scenario {
 	}
 }
 
+// kernelOnly is the version that differs from the first in nothing but its
+// kernel.
+const kernelOnly = 3
+
 // putVersion makes a system whose parts are partly those of other versions.
 func putVersion(s *store.Store, n int) (digest.Digest, error) {
+	own := n
+	if n == kernelOnly {
+		own = 1
+	}
 	var failed error
 	put := func(b []byte) system.Object {
 		d, err := s.PutBytes(b)
@@ -145,7 +153,7 @@ func putVersion(s *store.Store, n int) (digest.Digest, error) {
 		return system.Object{Digest: d, Size: int64(len(b))}
 	}
 	t := tree.New()
-	for path, b := range map[string][]byte{"bin/same": text("same", 700), "bin/own": text(fmt.Sprintf("own %d", n), 700), "etc/small": []byte("x")} {
+	for path, b := range map[string][]byte{"bin/same": text("same", 700), "bin/own": text(fmt.Sprintf("own %d", own), 700), "etc/small": []byte("x")} {
 		o := put(b)
 		failed = errors.Join(failed, t.Put(path, tree.Entry{Kind: tree.File, Mode: 0o644, Size: o.Size, Digest: o.Digest}))
 	}
@@ -157,7 +165,7 @@ func putVersion(s *store.Store, n int) (digest.Digest, error) {
 		return digest.Digest{}, err
 	}
 	m := &system.Manifest{
-		Version: system.Version, Machine: fmt.Sprintf("v%d", n), Arch: "amd64", Default: "day",
+		Version: system.Version, Machine: "test", Epoch: int64(1000 * n), Arch: "amd64", Default: "day",
 		Kernel: system.Kernel{
 			Release: "6.12.0", Image: put(text(fmt.Sprintf("kernel %d", n), 300)), Initrd: put(text("initrd", 300)), Stub: put(text("stub", 100)),
 			Loader: put(text("stub", 100)), Init: put(text("initrd", 300)), Command: []string{}, Modules: []string{},

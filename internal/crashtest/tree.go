@@ -97,8 +97,8 @@ func (d *differ) inode(id int64) *inode {
 		return n
 	}
 	s := d.now[id]
-	n = &inode{id: id, kind: s.kind, target: s.target, made: d.m.now}
-	group := d.m.group("the content of %s", s.path)
+	n = &inode{id: id, kind: s.kind, target: s.target}
+	group := d.m.group("length and attributes of %s", s.path)
 	n.attr = d.m.cell(group, value{attr: s.attr}, "attributes of %s", s.path)
 	switch s.kind {
 	case kindFile:
@@ -173,7 +173,12 @@ func (d *differ) content(n *inode, s *seen) {
 			b = s.content[i*blockSize : min((i+1)*blockSize, len(s.content))]
 		}
 		if i == len(n.blocks) {
-			c := d.m.cell(n.size.group, value{}, "block %d of %s", i, s.path)
+			if i == 0 {
+				// Apart from the length: that one lasts without the other is
+				// what a delayed allocation leaves.
+				n.data = d.m.group("the content of %s", s.path)
+			}
+			c := d.m.cell(n.data, value{}, "block %d of %s", i, s.path)
 			c.garbage = true
 			n.blocks = append(n.blocks, c)
 		}

@@ -188,3 +188,12 @@ func (s *State) run(p []byte, off int64) (int, error) {
 	}
 	return s.log.file.ReadAt(p, o.data+off-o.Off)
 }
+
+// CutWhole is Cut without torn operations: each that was not flushed is there
+// whole or not at all.
+func (l *Log) CutWhole(n int, seed uint64) *State {
+	share := mix(seed) % 257
+	return &State{log: l, n: n, solid: l.flushed(n), kept: func(op int, _ int64) bool {
+		return mix(seed*0x9e3779b97f4a7c15+uint64(op))%256 < share
+	}}
+}
