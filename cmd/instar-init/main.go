@@ -9,6 +9,9 @@
 // SIGTERM, SIGINT or the control protocol's poweroff; the exit code is 0 when
 // it was stopped cleanly.
 //
+// As "instar-init receive" it is the process beside PID 1 that takes an update
+// from its standard input; PID 1 starts it.
+//
 // On a machine with a host, whose init is systemd, it is called by that one: as
 // the generator instar-generator it makes the units, "instar-init host" is the
 // service of network and control protocol, and "instar-init start NAME" runs
@@ -16,6 +19,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -23,6 +27,7 @@ import (
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/pid1/boot"
+	"github.com/instar-os/instar/internal/pid1/receive"
 )
 
 func main() {
@@ -55,6 +60,8 @@ func start(args []string) (int, error) {
 		return 1, boot.Device()
 	case filepath.Base(os.Args[0]) == "instar-generator" && len(args) > 0:
 		return 0, boot.Generate(args[0])
+	case len(args) > 0 && args[0] == "receive":
+		return receiving(args[1:])
 	case len(args) == 1 && args[0] == "host":
 		return 0, boot.Hosted(os.Stderr, os.Getenv("NOTIFY_SOCKET"))
 	case len(args) == 2 && args[0] == "start":
@@ -87,4 +94,26 @@ func options(args []string) (boot.Options, error) {
 	var err error
 	o.System, err = digest.Parse(name)
 	return o, err
+}
+
+// receiving takes an update. What becomes of it, it has said on its output.
+func receiving(args []string) (int, error) {
+	var o receive.Options
+	var name string
+	f := flag.NewFlagSet("instar-init receive", flag.ContinueOnError)
+	f.StringVar(&o.Store, "store", "", "directory of the store")
+	f.StringVar(&o.Disk, "disk", "", "disk of store, slots and record")
+	f.StringVar(&name, "system", "", "digest of the system that runs")
+	f.BoolVar(&o.Force, "force", false, "in spite of what can be overruled")
+	err := f.Parse(args)
+	if err == nil {
+		o.System, err = digest.Parse(name)
+	}
+	if err != nil {
+		return 2, err
+	}
+	if receive.Run(context.Background(), o, os.Stdin, os.Stdout) != nil {
+		return 1, nil
+	}
+	return 0, nil
 }

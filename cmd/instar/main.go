@@ -71,6 +71,7 @@ shows what is in them.`,
 		&cobra.Group{ID: "define", Title: "Define:"},
 		&cobra.Group{ID: "build", Title: "Build:"},
 		&cobra.Group{ID: "run", Title: "Run:"},
+		&cobra.Group{ID: "update", Title: "Update:"},
 		&cobra.Group{ID: "look", Title: "Look:"},
 	)
 	add := func(group string, cmds ...*cobra.Command) {
@@ -84,6 +85,7 @@ shows what is in them.`,
 	add("run", vmCommand(a), runCommand(a), ociCommand(), psCommand(a), statusCommand(a), logsCommand(a), attachCommand(a), startCommand(a), restartCommand(a),
 		killCommand(a), pauseCommand(a), unpauseCommand(a), execCommand(a), shellCommand(a), topCommand(a), statsCommand(a), switchCommand(a), stopCommand(a))
 	add("run", dataCommand(a), linkCommand(a), bootCommand(a))
+	add("update", keyCommand(a), deltaCommand(a), sendCommand(a))
 	add("look", showCommand(a), treeCommand(a), sizeCommand(a), storeCommand(a), doctorCommand(a), supportCommand(a), graphCommand(a), rtCommand(a))
 	root.AddCommand(manCommand(a))
 	return root

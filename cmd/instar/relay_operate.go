@@ -61,3 +61,8 @@ func (r relay) Boot(req wire.BootRequest) (wire.BootRecord, error) {
 	b, err := r.v.Control().Boot(ctx, req)
 	return b, remote(err)
 }
+
+// Update implements wire.Updater.
+func (r relay) Update(ctx context.Context, req wire.UpdateRequest, t wire.Terminal) (wire.ExecResult, error) {
+	return r.v.Control().Update(ctx, req, t)
+}

@@ -160,7 +160,7 @@ func supportCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			packed, err := pack(files)
+			packed, err := packFiles(files)
 			if err != nil {
 				return err
 			}
@@ -217,7 +217,7 @@ func (a *app) supportFiles(cmd *cobra.Command, control string) ([]newFile, error
 	return append(files, newFile{"status.json", status}, newFile{"logs.txt", text.Bytes()}), nil
 }
 
-func pack(files []newFile) ([]byte, error) {
+func packFiles(files []newFile) ([]byte, error) {
 	var out bytes.Buffer
 	gz := gzip.NewWriter(&out)
 	tw := tar.NewWriter(gz)

@@ -105,7 +105,7 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 		Kernel: kernel,
 		Boot: system.Boot{Switch: unless(def.Boot.Switch, slot.ByTable), Slots: def.Boot.Slots, SlotSize: int64(def.Boot.SlotSize), DataFS: dataFS, Watchdog: int64(def.Boot.Watchdog),
 			WatchdogHealth: int64(def.Boot.WatchdogHealth), Confirm: confirm(def.Boot.Confirm)},
-		Hostname: hostname(def), Interfaces: interfaces(def.Network),
+		Update: update(def), Hostname: hostname(def), Interfaces: interfaces(def.Network),
 		Default: def.Default, Configurations: confs,
 		Packages: packages(inputs, usedTrees(def)),
 	}

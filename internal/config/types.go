@@ -27,6 +27,7 @@ type Definition struct {
 	Configurations map[string]Configuration `yaml:"configurations,required" keys:"name" doc:"Sets of containers that run together, by name." example:"{rescue: {fallback: true, containers: [ssh]}}"`
 	Default        string                   `yaml:"default,required" is:"name" doc:"The configuration that is started when none is asked for." example:"day"`
 	Budget         Budget                   `yaml:"budget" doc:"Largest sizes; a build that exceeds one fails and says which part is too large."`
+	Update         Update                   `yaml:"update" doc:"Whose updates the machine takes. Without keys it takes none."`
 	VM             VM                       `yaml:"vm" doc:"The virtual machine of instar vm."`
 }
 

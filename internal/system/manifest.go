@@ -20,6 +20,7 @@ type Manifest struct {
 	Epoch          int64           `json:"epoch"` // seconds since 1970; the time of everything made by the build
 	Kernel         Kernel          `json:"kernel"`
 	Boot           Boot            `json:"boot"`
+	Update         *Update         `json:"update,omitempty"` // nil: the machine takes no updates
 	Hostname       string          `json:"hostname"`
 	Interfaces     []Interface     `json:"interfaces,omitempty"`
 	Default        string          `json:"default"`

@@ -74,7 +74,7 @@ func TestReceive(t *testing.T) {
 			t.Errorf("%s, again: %v", name, err)
 		}
 	}
-	if full, small := len(w.Update(w.New)), len(w.Update(w.New, w.Old)); small*20 > full {
+	if full, small := len(w.Update(w.New)), len(w.Update(w.New, w.Old)); small*8 > full {
 		t.Errorf("the update has %d bytes, all has %d", small, full)
 	}
 }
@@ -91,7 +91,7 @@ func TestCutAndResumed(t *testing.T) {
 		var total int64
 		step := 5*int(u.PieceSize) + 77
 		if u.Pieces() < 40 {
-			step = 701
+			step = 7001
 		}
 		attempts := 0
 		for limit := 1; limit < len(b); limit += step {

@@ -37,6 +37,9 @@ func sessionOf(ctx context.Context, c Control, req Request, t Terminal) (any, er
 		}
 		return c.Attach(ctx, p, t)
 	}
+	if req.Method == MethodUpdate {
+		return update(ctx, c, req, t)
+	}
 	var p ExecRequest
 	if err := parameters(req, &p); err != nil {
 		return nil, err

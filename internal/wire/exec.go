@@ -197,3 +197,5 @@ func (s *stream) session(ctx context.Context, c Control, req Request) Response {
 }
 
 var errTooMuch = errors.New("more data on the way than a session may have")
+
+var errNoUpdates = errors.New("this machine takes no updates")

@@ -135,7 +135,7 @@ func Serve(ctx context.Context, rw io.ReadWriter, c Control) error {
 			}
 			continue
 		}
-		if req.Method == MethodExec || req.Method == MethodAttach {
+		if req.Method == MethodExec || req.Method == MethodAttach || req.Method == MethodUpdate {
 			if err := s.sessions.begin(req.ID, s.frame); err != nil {
 				s.send(Response{ID: req.ID, Error: err.Error()})
 				continue

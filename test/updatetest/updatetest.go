@@ -75,7 +75,7 @@ func (w *World) System(n int, change func(*system.Manifest)) digest.Digest {
 	changed := Random(150<<10, 2)
 	copy(changed[50<<10:], fmt.Sprintf("this is version %d", n))
 	files["usr/bin/changed"] = string(changed)
-	large := Random(5<<20, 3)
+	large := Random(600<<10, 3)
 	copy(large[n<<10:], "elsewhere in each version")
 	files["usr/lib/large"] = string(large)
 	image, err := w.Store.PutImage(w.t.Context(), storetest.PutTree(w.t, w.Store, files))
@@ -111,7 +111,7 @@ func (w *World) put(b []byte) system.Object {
 func (w *World) Update(to digest.Digest, bases ...digest.Digest) []byte {
 	w.t.Helper()
 	var b bytes.Buffer
-	_, err := pack.Write(w.t.Context(), w.Store, to, pack.Options{Bases: bases, Keys: []trust.Private{w.Key}, Piece: 14, Scratch: w.t.TempDir()}, &b)
+	_, err := pack.Write(w.t.Context(), w.Store, to, pack.Options{Bases: bases, Keys: []trust.Private{w.Key}, Piece: 14, Solid: 256 << 10, Scratch: w.t.TempDir()}, &b)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ type Options struct {
 	Bases    []digest.Digest // systems that it begins at; none: it is complete
 	Keys     []trust.Private // that sign it
 	Piece    int             // logarithm of a piece's size in bytes; 0: 18
+	Solid    int64           // bytes of small contents that one stream holds; 0: 4 MiB
 	Scratch  string          // directory for the body while it is made; "": the system's
 	Progress func(done, total int64)
 }
@@ -77,7 +78,10 @@ func write(ctx context.Context, st *store.Store, target digest.Digest, o Options
 	if err := os.Remove(body.Name()); err != nil {
 		return nil, err
 	}
-	p := &packer{st: st, need: need, body: body, parallel: runtime.GOMAXPROCS(0), progress: o.Progress}
+	p := &packer{st: st, need: need, body: body, parallel: runtime.GOMAXPROCS(0), solid: o.Solid, progress: o.Progress}
+	if p.solid == 0 {
+		p.solid = defaultSolid
+	}
 	if err := p.streams(ctx); err != nil {
 		return nil, err
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/instar-os/instar/internal/tree"
 )
 
-// solid is how many bytes of small contents one stream holds: what a cut
+// defaultSolid is how many bytes of small contents one stream holds: what a cut
 // transfer has on its spool at most, unless a single content is larger.
-const solid = 4 << 20
+const defaultSolid = 4 << 20
 
 // maxPatch is the largest content, in bytes, that is compared with its base by
 // this package's own simple method.
@@ -32,6 +32,7 @@ type packer struct {
 	body     *os.File
 	size     int64 // of body
 	parallel int
+	solid    int64
 	progress func(done, total int64)
 }
 
@@ -102,8 +103,8 @@ func (p *packer) jobs() []*job {
 	var open *job
 	var size int64
 	for _, c := range p.need.list {
-		alone := c.Kind == delta.System || c.Kind == delta.Image || c.Kind == delta.Part || c.Size >= solid
-		if open == nil || alone || size+c.Size > solid {
+		alone := c.Kind == delta.System || c.Kind == delta.Image || c.Kind == delta.Part || c.Size >= p.solid
+		if open == nil || alone || size+c.Size > p.solid {
 			open, size = &job{done: make(chan struct{})}, 0
 			jobs = append(jobs, open)
 		}

@@ -64,11 +64,12 @@ type machine struct {
 	links         links.Table
 	supervisor    *supervise.Supervisor
 	switcher      switcher
+	updates       *updates // nil: none are taken
 	warnings      []string
 	flight        *flight.Recorder
 	loadKernel    func(configuration string) error // for a reboot without firmware; nil: that is not possible
-	face          wire.Control  // answers instead of the machine, when it is set
-	lines         supervise.Log // takes what containers print instead of the log, when it is set
+	face          wire.Control                     // answers instead of the machine, when it is set
+	lines         supervise.Log                    // takes what containers print instead of the log, when it is set
 
 	timeline []string
 	step     string // that was begun last

@@ -1,0 +1,157 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/instar-os/instar/internal/linux"
+	"github.com/instar-os/instar/internal/wire"
+)
+
+// Limits of the process that takes an update, in bytes: what it may have at
+// all, page cache and all, and what its collector aims at.
+const (
+	updateMemory = 96 << 20
+	updateHeap   = "48MiB"
+)
+
+var errNoUpdates = errors.New("this machine takes no updates")
+
+// Update implements wire.Updater.
+func (m *machine) Update(ctx context.Context, r wire.UpdateRequest, t wire.Terminal) (wire.ExecResult, error) {
+	if m.updates == nil {
+		return wire.ExecResult{}, errNoUpdates
+	}
+	return m.updates.take(ctx, r, t)
+}
+
+// updates starts the process that takes an update: this program, as
+// `instar-init receive`. What comes and goes passes through here unread.
+type updates struct {
+	d  *device
+	mu sync.Mutex // one at a time
+}
+
+func (u *updates) take(ctx context.Context, r wire.UpdateRequest, t wire.Terminal) (wire.ExecResult, error) {
+	if !u.mu.TryLock() {
+		return wire.ExecResult{}, errors.New("another update is being received")
+	}
+	defer u.mu.Unlock()
+	args := []string{"instar-init", "receive", "--store", storeDir, "--disk", "/dev/" + u.d.disk, "--system", u.d.system.String()}
+	if r.Force {
+		args = append(args, "--force")
+	}
+	if err := linux.Reconfigure(storeDir, false); err != nil {
+		return wire.ExecResult{}, err
+	}
+	code, err := u.run(ctx, args, t)
+	u.d.log.Printf("update: the process that took it has ended with %d", code)
+	return wire.ExecResult{Code: code}, errors.Join(err, linux.Reconfigure(storeDir, true))
+}
+
+// run runs the process until it ends; when ctx ends before, it is killed.
+func (u *updates) run(ctx context.Context, args []string, t wire.Terminal) (int, error) {
+	theirs, ours, err := pipes()
+	if err != nil {
+		return 1, err
+	}
+	defer closeAll(ours[:])
+	attr := &os.ProcAttr{
+		Files: theirs[:], Env: []string{"GOMEMLIMIT=" + updateHeap},
+		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC},
+	}
+	if cgroup, err := updateCgroup(); err != nil {
+		u.d.log.Printf("update: without a limit of memory: %v", err)
+	} else {
+		defer cgroup.Close()
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(cgroup.Fd())
+	}
+	var p *os.Process
+	err = u.d.reaper.Spawn(func() (int, error) {
+		var err error
+		if p, err = os.StartProcess("/proc/self/exe", args, attr); err != nil {
+			return 0, err
+		}
+		return p.Pid, nil
+	})
+	closeAll(theirs[:])
+	if err != nil {
+		return 1, fmt.Errorf("starting the process that takes updates: %w", err)
+	}
+	defer u.d.reaper.Forget(p.Pid)
+	stop := context.AfterFunc(ctx, func() { p.Kill() })
+	defer stop()
+	return u.attend(p, ours, t)
+}
+
+// attend passes the streams on until the process has ended.
+func (u *updates) attend(p *os.Process, ours [3]*os.File, t wire.Terminal) (int, error) {
+	go func() { // ends with the session, or when the process has gone
+		io.Copy(ours[0], t.Stdin)
+		ours[0].Close()
+	}()
+	var reading sync.WaitGroup
+	for i, to := range map[int]io.Writer{1: t.Stdout, 2: t.Stderr} {
+		reading.Go(func() {
+			if to == nil {
+				to = io.Discard
+			}
+			io.Copy(to, ours[i])
+			io.Copy(io.Discard, ours[i])
+		})
+	}
+	reading.Wait()
+	st, err := p.Wait()
+	if err != nil {
+		return 1, err
+	}
+	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return st.ExitCode(), nil
+}
+
+// pipes makes three pipes: the ends of a process, and ours.
+func pipes() (theirs, ours [3]*os.File, err error) {
+	for i := range theirs {
+		r, w, e := os.Pipe()
+		if e != nil {
+			closeAll(theirs[:])
+			closeAll(ours[:])
+			return theirs, ours, e
+		}
+		if theirs[i], ours[i] = w, r; i == 0 {
+			theirs[i], ours[i] = r, w
+		}
+	}
+	return theirs, ours, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// updateCgroup makes the cgroup of the process, with a limit of memory.
+func updateCgroup() (*os.File, error) {
+	dir := filepath.Join(cgroupRoot, "instar-update")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "memory.max"), []byte(strconv.Itoa(updateMemory)), 0); err != nil {
+		return nil, err
+	}
+	return os.Open(dir)
+}

@@ -1,0 +1,217 @@
+package receive
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/disk"
+	"github.com/instar-os/instar/internal/linux"
+	"github.com/instar-os/instar/internal/pe"
+	"github.com/instar-os/instar/internal/pid1/trial"
+	"github.com/instar-os/instar/internal/record"
+	"github.com/instar-os/instar/internal/slot"
+	"github.com/instar-os/instar/internal/store"
+	"github.com/instar-os/instar/internal/system"
+	"github.com/instar-os/instar/internal/uki"
+	"github.com/instar-os/instar/internal/update"
+)
+
+// device is the disk of a machine: slots and record.
+type device struct {
+	name   string // of the disk, "vda"
+	runs   digest.Digest
+	store  *store.Store
+	disk   *linux.Disk
+	method slot.Table
+	book   *record.Book
+	slots  int
+}
+
+func openDisk(path string) (*device, error) {
+	f, err := linux.OpenDisk(path)
+	if err != nil {
+		return nil, err
+	}
+	d := &device{disk: f, name: filepath.Base(path)}
+	if err := d.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("disk %s: %w", path, err), f.Close())
+	}
+	return d, nil
+}
+
+func (d *device) open() error {
+	size, err := d.disk.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	g, err := disk.ReadGPT(d.disk, size)
+	if err != nil {
+		return err
+	}
+	p, ok := g.Find(record.Partition)
+	if !ok {
+		return fmt.Errorf("it has no partition %s", record.Partition)
+	}
+	if d.book, err = record.Open(area{d.disk, p.Offset()}, p.Size()); err != nil {
+		return err
+	}
+	d.method = slot.Table{Disk: slot.Disk{Device: d.disk, Size: size}}
+	d.slots, err = d.method.Count()
+	return err
+}
+
+// Close closes the disk.
+func (d *device) Close() error { return d.disk.Close() }
+
+// area is a part of a disk.
+type area struct {
+	*linux.Disk
+	offset int64
+}
+
+func (a area) ReadAt(p []byte, off int64) (int, error)   { return a.Disk.ReadAt(p, a.offset+off) }
+func (a area) WriteAt(p []byte, off int64) (int, error)  { return a.Disk.WriteAt(p, a.offset+off) }
+func (a area) ReadBack(p []byte, off int64) (int, error) { return a.Disk.ReadBack(p, a.offset+off) }
+
+// part finds a boot part in any slot.
+func (d *device) part(o system.Object) update.Content {
+	for n := range d.slots {
+		files, err := d.method.Files(n)
+		if err != nil {
+			continue // being written, or never was
+		}
+		for _, f := range files {
+			c := io.NewSectionReader(f.Data, 0, f.Size)
+			if c.Size() == o.Size && isContent(c, o.Digest) {
+				return c
+			}
+			image, err := uki.Open(c)
+			if err != nil {
+				continue
+			}
+			for _, p := range []pe.Content{image.Kernel, image.Initrd} {
+				if p.Size() == o.Size && isContent(p, o.Digest) {
+					return p
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func isContent(c pe.Content, want digest.Digest) bool {
+	d, _, err := digest.FromReader(io.NewSectionReader(c, 0, c.Size()))
+	return err == nil && d == want
+}
+
+// stage writes a slot with the system and the last good one, and lets firmware
+// try it. It may be cut and repeated.
+//
+// The record says staged before firmware knows of it, and armed after.
+func (d *device) stage(r *update.Received) (int, error) {
+	now, err := d.method.Current()
+	if err != nil {
+		return 0, err
+	}
+	n := (now + 1) % d.slots
+	files, err := d.files(r)
+	if err != nil {
+		return n, err
+	}
+	if err := d.again(r.System); err != nil {
+		return n, err
+	}
+	if err := d.method.Stage(n, files); err != nil {
+		return n, err
+	}
+	t := record.Trial{System: r.System, Slot: n, Tries: tries(r.Manifest), Home: now}
+	if err := d.change(func(rec *record.Record) error { return trial.Stage(rec, t) }); err != nil {
+		return n, err
+	}
+	if err := d.method.Try(n); err != nil {
+		return n, err
+	}
+	return n, d.change(trial.Arm)
+}
+
+// change changes the record; an error of the change leaves it as it was.
+func (d *device) change(f func(*record.Record) error) error {
+	var failed error
+	err := d.book.Update(func(r *record.Record) {
+		kept := *r
+		if failed = f(r); failed != nil {
+			*r = kept
+		}
+	})
+	return errors.Join(failed, err)
+}
+
+// files gives the files of the slot that a system is tried from.
+func (d *device) files(r *update.Received) ([]disk.FATFile, error) {
+	loader, err := r.Part(r.Manifest.Kernel.Loader)
+	if err != nil {
+		return nil, err
+	}
+	good, err := d.good()
+	if err != nil {
+		return nil, err
+	}
+	image, err := uki.Build(d.parts(r), r.Manifest, r.System)
+	if err != nil {
+		return nil, err
+	}
+	c := slot.Contents{
+		Arch: r.Manifest.Arch, Loader: loader, New: slot.Image{System: r.System, UKI: image},
+		Tries: tries(r.Manifest), Good: good,
+	}
+	return c.Files()
+}
+
+// tries is how often the loader starts a system before it goes back; the record
+// counts on its own.
+func tries(m *system.Manifest) int {
+	return min(m.Boot.Confirm.Resolved().Tries, slot.MaxTries)
+}
+
+// parts gives the parts of the new image: the stub out of the store, the rest
+// of the update or of a slot, all verified.
+func (d *device) parts(r *update.Received) uki.Parts {
+	return func(o system.Object) (pe.Content, error) {
+		if o != r.Manifest.Kernel.Stub {
+			return r.Part(o)
+		}
+		b, err := d.store.Bytes(o.Digest, uki.MaxStub)
+		if err != nil {
+			return nil, fmt.Errorf("UEFI stub: %w", err)
+		}
+		return bytes.NewReader(b), nil
+	}
+}
+
+// good finds the image of the last good system, which the new slot holds as
+// well. A machine that has not remembered one yet is on it.
+func (d *device) good() (slot.Image, error) {
+	sys := d.book.Record().Current
+	if sys.IsZero() {
+		sys = d.runs
+	}
+	for n := range d.slots {
+		files, err := d.method.Files(n)
+		if err != nil {
+			continue
+		}
+		f, ok := slot.Find(files, sys)
+		if !ok {
+			continue
+		}
+		c := io.NewSectionReader(f.Data, 0, f.Size)
+		if image, err := uki.Open(c); err == nil && image.System == sys {
+			return slot.Image{System: sys, UKI: c}, nil
+		}
+	}
+	return slot.Image{}, fmt.Errorf("no slot holds the last good system %s", sys.Short())
+}
