@@ -18,6 +18,7 @@ const (
 // stop asks the process to end, one signal after the other, and kills the
 // sandbox when it does not.
 func (u *unit) stop(sb Sandbox, p Process, ended <-chan end) end {
+	u.busyFor(time.Duration(u.c.Stop.Longest()) + killGrace + startLimit)
 	u.thaw(sb)
 	u.set(wire.Stopping, "")
 	for _, step := range u.c.Stop.Steps() {

@@ -24,6 +24,7 @@ type Supervisor struct {
 	now       *arrangement
 	switching bool
 	closing   bool
+	beat      uint64 // of the last Ping
 }
 
 // New checks the configuration and returns its supervisor; Run starts it.
@@ -121,6 +122,11 @@ func (s *Supervisor) update(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
+	s.tell()
+}
+
+// tell wakes, under s.mu, whoever waits for a change.
+func (s *Supervisor) tell() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }

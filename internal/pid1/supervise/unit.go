@@ -38,6 +38,8 @@ type unit struct {
 	paused   bool
 	bond
 	before   wire.State // it was paused
+	seen     uint64     // the last Ping that run has answered
+	busy     time.Time  // until then run need not answer
 	warnings []string
 
 	freezing sync.Mutex // one pause or unpause at a time; taken before s.mu
@@ -68,9 +70,11 @@ func (u *unit) setWant(want bool) {
 	}
 }
 
+// wanted is what run asks, over and over, wherever it waits.
 func (u *unit) wanted() bool {
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
+	u.answer()
 	return u.want
 }
 
@@ -121,6 +125,7 @@ func (u *unit) idle() bool {
 	})
 	for {
 		u.s.mu.Lock()
+		u.answer()
 		u.active = u.want
 		ok := u.want
 		u.s.mu.Unlock()
@@ -141,6 +146,7 @@ func (u *unit) await() bool {
 	for {
 		missing, plugged := u.lacks()
 		u.s.mu.Lock()
+		u.answer()
 		for _, d := range u.s.now.after[u] {
 			if !d.satisfied() {
 				missing = append(missing, fmt.Sprintf("%s (%s)", d.c.Name, d.status.State))
@@ -181,6 +187,8 @@ func (u *unit) live() end {
 	began := time.Now()
 	u.s.update(func() { u.stuck = nil })
 	u.set(wire.Starting, "")
+	u.busyFor(startLimit)
+	defer u.busyFor(0)
 	sb, err := u.s.arrangement().runtime.Prepare(u.c)
 	if err != nil {
 		return u.failed(err)
@@ -272,6 +280,8 @@ func (u *unit) attend(sb Sandbox, p Process, ck *checker) end {
 	}()
 	probe := ck.start(u, sb, p)
 	defer probe.stop()
+	u.busyFor(0)
+	defer u.busyFor(startLimit)
 	lost, changed := u.watchNeeds()
 	for ; u.wanted() && lost == ""; lost, changed = u.watchNeeds() {
 		select {
@@ -283,6 +293,7 @@ func (u *unit) attend(sb Sandbox, p Process, ck *checker) end {
 			ck.note(u, err)
 		}
 	}
+	u.busyFor(u.s.StopLimit())
 	probe.stop()
 	u.letGo()
 	e := u.stop(sb, p, ended)
