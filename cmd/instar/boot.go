@@ -26,6 +26,7 @@ func bootCommand(a *app) *cobra.Command {
 		Short: "Look into the boots of a device, and decide about systems on trial",
 	}
 	cmd.AddCommand(bootListCommand(a), bootLogCommand(a), bootShowCommand(a), bootPlotCommand(a))
+	cmd.AddCommand(trialCommands(a)...)
 	return cmd
 }
 

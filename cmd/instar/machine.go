@@ -148,6 +148,7 @@ func printStatus(w io.Writer, st *wire.Status) error {
 		fmt.Fprintf(tw, "last switch\t%s -> %s %s %s\n", s.From, s.To, s.Outcome, s.Why)
 	}
 	fmt.Fprintf(tw, "system\t%s\n", st.System)
+	printTrial(tw, st.Trial)
 	fmt.Fprintf(tw, "kernel\t%s\n", st.Kernel)
 	if st.Ready > 0 {
 		fmt.Fprintf(tw, "init after\t%s\n", st.Ready.Round(time.Millisecond))

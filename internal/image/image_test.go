@@ -191,7 +191,7 @@ func TestUKI(t *testing.T) {
 		}
 	}
 	line := func(name, rest string) string {
-		return "instar.system=" + w.d.String() + " instar.configuration=" + name + " console=ttyS0" + rest
+		return "instar.system=" + w.d.String() + " instar.configuration=" + name + " panic=10 console=ttyS0" + rest
 	}
 	want := []string{
 		"NAME=instar\nID=instar\nVERSION_ID=" + w.d.Short() + "\nIMAGE_ID=test\nPRETTY_NAME=\"test " + w.d.Short() + "\"\n",

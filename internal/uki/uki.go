@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/pe"
@@ -79,13 +80,16 @@ func osRelease(m *system.Manifest, sys digest.Digest) string {
 // SystemKey is the kernel argument that names the system.
 const SystemKey = "instar.system"
 
+// WatchdogKey is the kernel argument with the time-out of the watchdog.
+const WatchdogKey = "instar.watchdog"
+
 func profiles(m *system.Manifest, sys digest.Digest) ([]pe.Profile, error) {
 	if _, ok := m.Configuration(m.Default); !ok {
 		return nil, fmt.Errorf("the manifest has no configuration %q, its default", m.Default)
 	}
 	var all []pe.Profile
 	for _, c := range m.Configurations {
-		args := slices.Concat([]string{SystemKey + "=" + sys.String(), "instar.configuration=" + c.Name}, m.Kernel.Command, c.Command)
+		args := slices.Concat([]string{SystemKey + "=" + sys.String(), "instar.configuration=" + c.Name}, survival(m), m.Kernel.Command, c.Command)
 		line, err := commandLine(args)
 		if err != nil {
 			return nil, fmt.Errorf("configuration %s: %w", c.Name, err)
@@ -98,6 +102,18 @@ func profiles(m *system.Manifest, sys digest.Digest) ([]pe.Profile, error) {
 		}
 	}
 	return all, nil
+}
+
+// survival returns the arguments without which a kernel that fails would stay
+// where it is: it reboots after a panic, also before init runs, and init knows
+// the watchdog's time-out before it has found any disk. What a definition says
+// comes later on the line, and stands above it.
+func survival(m *system.Manifest) []string {
+	args := []string{"panic=10"} // seconds, for somebody to read it
+	if m.Boot.Watchdog > 0 {
+		args = append(args, WatchdogKey+"="+time.Duration(m.Boot.Watchdog).String())
+	}
+	return args
 }
 
 // maxCommandLine is COMMAND_LINE_SIZE of x86 and arm64, in bytes with a NUL.

@@ -45,6 +45,7 @@ type Options struct {
 	Stdout io.Writer
 
 	Watchdog bool   // give the machine an i6300esb watchdog
+	Clock    string // time of its clock at the start, as 1970-01-01T00:00:00; "" means now
 	NoReboot bool   // a reboot ends the machine
 	NoKVM    bool   // emulate even where KVM works
 	Dir      string // parent of the machine's temporary directory; "" means the system's
@@ -133,6 +134,9 @@ func (o *Options) args(dir string) ([]string, error) {
 	}
 	if o.NoReboot {
 		args = append(args, "-no-reboot")
+	}
+	if o.Clock != "" {
+		args = append(args, "-rtc", "base="+o.Clock)
 	}
 	args = append(args, o.console()...)
 	args = append(args,

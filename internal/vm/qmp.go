@@ -12,12 +12,18 @@ import (
 )
 
 // qmp speaks QEMU's monitor protocol: JSON objects a line, one command at a
-// time (QEMU, docs/interop/qmp-spec.rst). Events are read past.
+// time (QEMU, docs/interop/qmp-spec.rst). Events are kept by name
+// when an answer is read.
 type qmp struct {
 	mu   sync.Mutex
 	conn net.Conn
 	in   *bufio.Scanner
+
+	events []string // that came, the oldest first
 }
+
+// maxEvents is how many events are kept.
+const maxEvents = 1024
 
 type qmpReply struct {
 	QMP    json.RawMessage `json:"QMP"`
@@ -67,6 +73,9 @@ func (q *qmp) reply(command string) (json.RawMessage, error) {
 		var r qmpReply
 		if err := json.Unmarshal(q.in.Bytes(), &r); err != nil {
 			return nil, fmt.Errorf("QEMU monitor: %s: %w", command, err)
+		}
+		if r.Event != "" && len(q.events) < maxEvents {
+			q.events = append(q.events, r.Event)
 		}
 		switch {
 		case r.Error != nil:

@@ -78,6 +78,7 @@ type Status struct {
 	Uptime        time.Duration     `json:"uptime"`
 	Healthy       bool              `json:"healthy"`          // every container is healthy or done, every interface that is not optional up
 	Switch        *SwitchStatus     `json:"switch,omitempty"` // the last live switch
+	Trial         *TrialStatus      `json:"trial,omitempty"`  // how the boot of a device stands
 	Interfaces    []InterfaceStatus `json:"interfaces"`
 	Networks      []NetworkStatus   `json:"networks,omitempty"` // of the configuration
 	Containers    []ContainerStatus `json:"containers"`

@@ -238,6 +238,9 @@ func dispatch(ctx context.Context, c Control, req Request) (any, error) {
 	if result, found, err := linkMethod(c, req); found {
 		return result, err
 	}
+	if result, found, err := trialMethod(c, req); found {
+		return result, err
+	}
 	return operate(c, req)
 }
 

@@ -111,7 +111,7 @@ func (m *machine) Status() wire.Status {
 		Machine: m.manifest.Machine, System: m.system.String(), Configuration: m.supervisor.Configuration().Name, Switch: m.switcher.status(),
 		Kernel: kernel(), Contained: m.contained, Started: m.began.UTC(), Uptime: time.Since(m.began),
 		Interfaces: []wire.InterfaceStatus{}, Containers: []wire.ContainerStatus{},
-		Warnings: append([]string(nil), m.warnings...),
+		Warnings: append([]string(nil), m.warnings...), Trial: m.trialStatus(),
 	}
 	if !m.contained {
 		s.Ready = m.ready

@@ -71,6 +71,7 @@ func Device() error {
 	d := &device{machine: newMachine(os.Stdout, time.Now().Add(-ready))}
 	d.machine.loadKernel = d.loadKernel
 	d.updates = &updates{d: d}
+	d.pace = func() { d.watchdog.allow(stepLimit) }
 	defer d.panicked()
 	if err == nil {
 		err = d.run(d.mounts())
@@ -82,12 +83,24 @@ func Device() error {
 		err = d.startAny()
 	}
 	how := Reboot
-	if err == nil {
+	switch {
+	case err == nil:
 		d.showTimeline()
+		d.sabotage()
 		how = d.wait(signals)
 		d.log.Printf("going to %s", how)
 		d.noteEnd(codeOf(how), "")
-	} else {
+		d.ended()
+	case errors.Is(err, errGoBack):
+		d.log.Printf("%v", err)
+		d.noteEnd(reason.Rollback, err.Error())
+	case d.trying():
+		d.log.Printf("what is on trial cannot run: %v", err)
+		if err := d.giveUp(failureCode(err), err.Error()); err != nil {
+			d.log.Printf("going back: %v", err)
+		}
+		d.noteEnd(reason.Rollback, err.Error())
+	default:
 		d.emergency(err, signals)
 		d.noteEnd(reason.CannotRun, err.Error())
 	}
@@ -150,17 +163,14 @@ func (d *device) mounts() []step {
 func (d *device) early() []step {
 	return []step{
 		{"set up the process", d.setUp},
-		{"load the kernel modules", d.loadModules},
 		{"read the kernel command line", d.readCmdline},
+		{"load the kernel modules", d.loadModules},
+		{"arm the watchdog", d.armWatchdog},
 		{"mount the firmware's variables", d.mountVariables},
 		{"find the store", d.findStore},
-		{"read the configuration", func() error {
-			name, _ := d.cmdline.Lookup(configurationKey)
-			return d.choose(name)
-		}},
+		{"read the configuration", d.chooseDecided},
 		{"set the host name", func() error { return unix.Sethostname([]byte(d.manifest.Hostname)) }},
 		{"bring up loopback", network.Loopback},
-		{"arm the watchdog", d.armWatchdog},
 	}
 }
 
@@ -261,8 +271,8 @@ func (d *device) startAny() error {
 		d.flight.Wrong(reason.ConfigFailed, d.step, err.Error())
 	}
 	safe := d.fallback()
-	if err == nil || safe == nil || safe == d.configuration {
-		return err
+	if err == nil || safe == nil || safe == d.configuration || d.trying() {
+		return err // what is on trial goes back instead
 	}
 	d.log.Printf("configuration %s: %v", d.configuration.Name, err)
 	d.log.Printf("starting the fallback %s", safe.Name)
@@ -294,6 +304,8 @@ func (d *device) configure() []step {
 		{"open the control socket", func() error { return d.serve(socketPath) }},
 		{"open the control port", func() error { return d.servePort(d.sysfs.FS(), "/dev") }},
 		{"start the containers", d.start},
+		{"watch over the boot", d.judge},
+		{"feed the watchdog by what runs", d.watch},
 	}
 }
 
@@ -349,6 +361,9 @@ func names(m *system.Manifest) string {
 
 // halt takes everything down and ends the machine.
 func (d *device) halt(how Ending) error {
+	if d.supervisor != nil { // also a machine without a watchdog does not hang here
+		time.AfterFunc(d.supervisor.StopLimit()+stepLimit, func() { linux.End(linux.Restart) })
+	}
 	d.takeDown(0)
 	if how == Kexec {
 		d.watchdog.handOn()

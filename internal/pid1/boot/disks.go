@@ -12,6 +12,7 @@ import (
 	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/pid1/data"
+	"github.com/instar-os/instar/internal/reason"
 )
 
 // storeName is the store partition's name in the table.
@@ -24,6 +25,9 @@ func (d *device) findStore() error {
 	tried := map[string]error{}
 	look := func() (bool, error) {
 		parts, err := linux.Partitions(d.sysfs.FS())
+		if err == nil {
+			err = d.remember(parts)
+		}
 		if err != nil {
 			return false, err
 		}
@@ -49,13 +53,13 @@ func (d *device) findStore() error {
 	case err != nil || found:
 		return err
 	case len(tried) == 0:
-		return fmt.Errorf("no partition %s has appeared within %s", storeName, diskPatience)
+		return &errStore{reason.StoreMissing, fmt.Errorf("no partition %s has appeared within %s", storeName, diskPatience)}
 	}
 	var errs []error
 	for name, err := range tried {
 		errs = append(errs, fmt.Errorf("partition %s: %w", name, err))
 	}
-	return errors.Join(errs...)
+	return &errStore{reason.StoreDamaged, errors.Join(errs...)}
 }
 
 // tryStore mounts a partition and reads the system's manifest from it.

@@ -65,12 +65,14 @@ type machine struct {
 	supervisor    *supervise.Supervisor
 	switcher      switcher
 	updates       *updates // nil: none are taken
+	standing      standing
 	warnings      []string
 	flight        *flight.Recorder
 	loadKernel    func(configuration string) error // for a reboot without firmware; nil: that is not possible
 	face          wire.Control                     // answers instead of the machine, when it is set
 	lines         supervise.Log                    // takes what containers print instead of the log, when it is set
 
+	pace     func() // called before each step; nil: nobody cares
 	timeline []string
 	step     string // that was begun last
 	undo     []step // what the end takes down, the last first
@@ -104,6 +106,7 @@ func (m *machine) containersOf(configuration string) *sandbox.Runtime {
 // run does steps and notes how long each took. It stops at the first failure.
 func (m *machine) run(steps []step) error {
 	for _, s := range steps {
+		m.stepping()
 		began := time.Now()
 		m.step = s.name
 		err := s.do()
@@ -114,6 +117,12 @@ func (m *machine) run(steps []step) error {
 		}
 	}
 	return nil
+}
+
+func (m *machine) stepping() {
+	if m.pace != nil {
+		m.pace()
+	}
 }
 
 // later adds a step to the end, before all that were added.
@@ -127,6 +136,7 @@ func (m *machine) takeDown(to int) {
 	for len(m.undo) > to {
 		s := m.undo[len(m.undo)-1]
 		m.undo = m.undo[:len(m.undo)-1]
+		m.stepping()
 		if err := s.do(); err != nil {
 			m.log.Printf("could not %s: %v", s.name, err)
 		}

@@ -89,7 +89,7 @@ func (m *machine) obstacles(from, to *system.Configuration) []string {
 	// Containers are most of the text, and stand for themselves.
 	x, y := *from, *to
 	x.Containers, y.Containers = nil, nil
-	for _, field := range supervise.Differing(x, y, "name", "fallback", "command", "containers", "links", "networks") {
+	for _, field := range supervise.Differing(x, y, "name", "fallback", "command", "containers", "links", "networks", "checks") {
 		why = append(why, fmt.Sprintf("the %s of %s and %s differ", field, from.Name, to.Name))
 	}
 	return why
@@ -151,10 +151,15 @@ func (m *machine) switchByReboot(p *wire.SwitchPlan) error {
 		}
 	}
 	// Once without firmware leaves no trace: what boots later stays as it was.
-	if how == Reboot || p.Mode != wire.SwitchOnce {
-		if err := m.switcher.loader.set(p.To, p.Mode == wire.SwitchOnce); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case p.Mode == wire.SwitchReboot: // from then on if it proves itself
+		err = m.tryConfiguration(p.To)
+	case how == Reboot:
+		err = m.switcher.loader.set(p.To, true)
+	}
+	if err != nil {
+		return err
 	}
 	m.log.Printf("the next boot runs %s (%s, by %s)", p.To, p.Mode, by)
 	m.end(how)

@@ -1,9 +1,11 @@
 package boot
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,28 +14,44 @@ import (
 // watchdogPath is the first hardware watchdog.
 const watchdogPath = "/dev/watchdog0"
 
+// watchdogKey is the argument of the kernel command line that has the time-out:
+// it is known before any disk is.
+const watchdogKey = "instar.watchdog"
+
+// stepLimit is how long one step of the boot or of the end may take while the
+// watchdog is fed all the same; the longest waits half a minute for a disk.
+const stepLimit = 2 * time.Minute
+
 // A watchdog resets the machine when nobody has told it for a while that this
-// process lives. Source: Documentation/watchdog/watchdog-api.rst.
+// process does its work. Source: Documentation/watchdog/watchdog-api.rst.
 type watchdog struct {
 	dev  *os.File
 	quit chan struct{}
 	fed  sync.WaitGroup
+
+	deadline atomic.Int64                                // of the step under way, on the clock of sinceBoot; nanoseconds
+	vital    atomic.Pointer[func(context.Context) error] // says whether this process does its work; nil: it does one step after the other
 }
 
-// armWatchdog arms what the manifest declares. A machine without a watchdog
-// runs with a warning.
+// armWatchdog arms what the command line says, as soon as there is a device: the
+// first thing after the kernel's modules. A machine without a watchdog runs
+// with a warning.
 func (d *device) armWatchdog() error {
-	timeout := time.Duration(d.manifest.Boot.Watchdog)
-	if timeout <= 0 {
+	text, ok := d.cmdline.Lookup(watchdogKey)
+	if !ok {
 		return nil
 	}
-	if err := d.watchdog.arm(timeout); err != nil {
+	timeout, err := time.ParseDuration(text)
+	if err == nil && timeout > 0 {
+		err = d.watchdog.arm(timeout, d.log.Printf)
+	}
+	if err != nil {
 		d.warn("no watchdog is armed: %v", err)
 	}
 	return nil
 }
 
-func (w *watchdog) arm(timeout time.Duration) error {
+func (w *watchdog) arm(timeout time.Duration, say func(string, ...any)) error {
 	dev, err := os.OpenFile(watchdogPath, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -43,16 +61,110 @@ func (w *watchdog) arm(timeout time.Duration) error {
 		return fmt.Errorf("setting it to %d s: %w", seconds, err)
 	}
 	w.dev, w.quit = dev, make(chan struct{})
-	w.fed.Go(func() {
-		for {
-			w.dev.Write([]byte{0}) // what fails here resets the machine, as it should
+	w.allow(stepLimit)
+	w.fed.Go(func() { w.feed(timeout, say) })
+	return nil
+}
+
+// allow says that what this process does now has a limit.
+func (w *watchdog) allow(limit time.Duration) {
+	w.deadline.Store(max(w.deadline.Load(), int64(sinceBoot()+limit)))
+}
+
+// feed tells the device, four times in each time-out, that this process lives,
+// as long as it does: a look that finds it does not, or does not come back, is
+// followed by no more food until one says otherwise.
+func (w *watchdog) feed(timeout time.Duration, say func(string, ...any)) {
+	every := timeout / 4
+	said := false
+	pending := make(chan error, 1)
+	looking := false
+	for {
+		w.dev.Write([]byte{0}) // what fails here resets the machine, as it should
+		for fed := false; !fed; {
+			if !looking {
+				looking = true
+				go func() {
+					ctx, cancel := context.WithTimeout(context.Background(), every)
+					defer cancel()
+					pending <- w.look(ctx)
+				}()
+			}
+			tick := time.NewTimer(every)
+			var err error
 			select {
-			case <-time.After(timeout / 4):
 			case <-w.quit:
+				tick.Stop()
 				return
+			case err = <-pending:
+				looking = false
+				select { // the rest of the period
+				case <-w.quit:
+					tick.Stop()
+					return
+				case <-tick.C:
+				}
+			case <-tick.C:
+				err = fmt.Errorf("a look at this process has not come back within %s", every)
+			}
+			if fed = err == nil; !fed && !said {
+				said = true
+				go say("the watchdog is not fed: %v", err) // the log may be what hangs
+			}
+			said = said && !fed
+		}
+	}
+}
+
+// look finds out whether this process does its work.
+func (w *watchdog) look(ctx context.Context) error {
+	if vital := w.vital.Load(); vital != nil {
+		return (*vital)(ctx)
+	}
+	if over := sinceBoot() - time.Duration(w.deadline.Load()); over > 0 {
+		return fmt.Errorf("a step of the boot or of the end is %s over its limit", over.Round(time.Second))
+	}
+	return nil
+}
+
+// watch makes the watchdog's food depend on the supervisor: every loop of it
+// answers, a status can be had, and what was declared of health holds.
+func (d *device) watch() error {
+	unhealthy := time.Duration(0) // since when, on the clock of sinceBoot
+	if limit := d.manifest.Boot.WatchdogHealth; limit > 0 {
+		unhealthy = sinceBoot()
+	}
+	vital := func(ctx context.Context) error {
+		if err := d.supervisor.Ping(ctx); err != nil {
+			return err
+		}
+		d.reaper.Ping()
+		st := d.control().Status()
+		if limit := time.Duration(d.manifest.Boot.WatchdogHealth); limit > 0 {
+			switch now := sinceBoot(); {
+			case st.Healthy:
+				unhealthy = now
+			case now-unhealthy > limit:
+				return fmt.Errorf("the machine has not been healthy for %s", (now - unhealthy).Round(time.Second))
 			}
 		}
+		return d.overdue()
+	}
+	d.watchdog.vital.Store(&vital)
+	d.later("let the watchdog wait for the end", func() error {
+		d.watchdog.allow(d.supervisor.StopLimit())
+		d.watchdog.vital.Store(nil)
+		return nil
 	})
+	return nil
+}
+
+// overdue says that a trial should have ended: the gate itself hangs.
+func (d *device) overdue() error {
+	over := d.age() - time.Duration(d.manifest.Boot.Confirm.Resolved().Within)
+	if over > gateGrace && d.trying() {
+		return fmt.Errorf("the trial is %s over its deadline", over.Round(time.Second))
+	}
 	return nil
 }
 

@@ -47,6 +47,13 @@ func (r *Reaper) Spawn(make func() (pid int, err error)) error {
 	return err
 }
 
+// Ping returns when the reaper can be asked for something.
+func (r *Reaper) Ping() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.note(0, 0)
+}
+
 // Forget says that a child has been waited for.
 func (r *Reaper) Forget(pid int) {
 	r.mu.Lock()
