@@ -12,6 +12,8 @@ import (
 	"github.com/instar-os/instar/internal/pid1/trial"
 	"github.com/instar-os/instar/internal/reason"
 	"github.com/instar-os/instar/internal/record"
+	"github.com/instar-os/instar/internal/slot"
+	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/wire"
 )
 
@@ -28,7 +30,7 @@ var errGoBack = errors.New("going back to the last good system")
 // value is that of a machine without a record, which tries nothing.
 type standing struct {
 	mu       sync.Mutex // one change of record and firmware at a time
-	book     *record.Book
+	book     *notebook
 	firmware firmware // nil: there is one slot, or none that could be told
 	decided  trial.Decision
 	asked    string // configuration of the kernel command line
@@ -57,28 +59,33 @@ func (d *device) remember(parts []linux.Partition) error {
 func (d *device) decide(p linux.Partition) error {
 	began := time.Now()
 	s := &d.standing
-	f, err := os.OpenFile("/dev/"+p.Name, os.O_RDWR, 0)
+	book, damaged, err := openNotebook(p)
 	if err != nil {
 		d.warn("nothing is remembered of this boot: %v", err)
 		return nil
 	}
-	d.later("close the record", f.Close)
-	if s.book, err = record.Open(f, p.Size); err != nil {
-		d.warn("nothing is remembered of this boot: %v", err)
-		return nil
+	s.book = book
+	d.later("close the record", book.at.Close)
+	if damaged != nil {
+		d.warn("%v; this system counts as good", damaged)
 	}
-	if s.book.Damaged != nil {
-		d.warn("%v; this system counts as good", s.book.Damaged)
+	if size, err := linux.DeviceSize(book.at.File); err == nil {
+		s.firmware = slots{slot.Disk{Device: book.at.Disk, Size: size}, func() *system.Manifest { return d.manifest }}
 	}
 	s.asked, _ = d.cmdline.Lookup(configurationKey)
 	cause, detail := d.cause()
-	err = s.book.Update(func(r *record.Record) {
+	home := -1
+	err = s.book.Update(func(r *record.Record) error {
+		if r.Trial != nil {
+			home = r.Trial.Home
+		}
 		s.decided = trial.Decide(r, trial.Boot{System: d.system, Configuration: s.asked, Now: time.Now().Unix(), Cause: cause, Detail: detail})
+		return nil
 	})
 	if err != nil {
 		d.warn("this boot is not remembered: %v", err)
 		if s.decided.Action == trial.Try { // its tries would never end
-			s.decided = trial.Decision{Action: trial.Return, Why: "the record cannot be written", Home: s.book.Record().Trial.Home}
+			s.decided = trial.Decision{Action: trial.Return, Why: "the record cannot be written", Home: home}
 		}
 	}
 	d.timeline = append(d.timeline, fmt.Sprintf("decide %s", time.Since(began).Round(10*time.Microsecond)))
@@ -112,7 +119,10 @@ func (d *device) obey() error {
 		if err := s.home(s.decided.Home); err != nil {
 			d.warn("%v", err)
 		} else if s.decided.Action != trial.Return {
-			if err := s.book.Update(func(r *record.Record) { trial.Home(r, d.system) }); err != nil {
+			if err := s.book.Update(func(r *record.Record) error {
+				trial.Home(r, d.system)
+				return nil
+			}); err != nil {
 				d.warn("%v", err)
 			}
 		}
@@ -159,7 +169,10 @@ func (d *device) rested() {
 	s := &d.standing
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.book.Update(func(r *record.Record) { trial.Settle(r, s.decided.Action == trial.Rescue) }); err != nil {
+	if err := s.book.Update(func(r *record.Record) error {
+		trial.Settle(r, s.decided.Action == trial.Rescue)
+		return nil
+	}); err != nil {
 		d.log.Printf("this boot has come to rest, which cannot be remembered: %v", err)
 	}
 }
@@ -184,9 +197,7 @@ func (m *machine) confirm(why reason.Code) error {
 	if err != nil {
 		return fmt.Errorf("telling firmware to stay with what it has booted: %w", err)
 	}
-	var refused error
-	err = s.book.Update(func(r *record.Record) { refused = trial.Confirm(r, why, time.Now().Unix()) })
-	if err = errors.Join(err, refused); err != nil {
+	if err := s.book.Update(func(r *record.Record) error { return trial.Confirm(r, why, time.Now().Unix()) }); err != nil {
 		return err
 	}
 	s.decided.Action = trial.Run
@@ -205,13 +216,12 @@ func (m *machine) giveUp(why reason.Code, detail string) error {
 		return errors.New("nothing is on trial")
 	}
 	m.log.Printf("going back: %s: %s", why, detail)
-	var failed error
-	err := s.book.Update(func(r *record.Record) { failed = trial.Fail(r, why, detail, time.Now().Unix()) })
+	err := s.book.Update(func(r *record.Record) error { return trial.Fail(r, why, detail, time.Now().Unix()) })
 	if !t.Same { // also when it is not remembered: tries are counted
 		err = errors.Join(err, s.home(t.Home))
 	}
 	s.back = true
-	return errors.Join(failed, err)
+	return err
 }
 
 // ended takes note of an end in order.
@@ -225,7 +235,10 @@ func (d *device) ended() {
 	if s.book.Record().Unsettled == 0 {
 		return
 	}
-	if err := s.book.Update(trial.End); err != nil {
+	if err := s.book.Update(func(r *record.Record) error {
+		trial.End(r)
+		return nil
+	}); err != nil {
 		d.log.Printf("that this boot ends in order cannot be remembered: %v", err)
 	}
 }
@@ -239,15 +252,7 @@ func (m *machine) tryConfiguration(name string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	change := func(do func(r *record.Record) error) error {
-		var refused error
-		r := s.book.Record()
-		if refused = do(&r); refused != nil {
-			return refused
-		}
-		return s.book.Update(func(r *record.Record) { do(r) })
-	}
-	if err := change(func(r *record.Record) error {
+	if err := s.book.Update(func(r *record.Record) error {
 		return trial.Stage(r, record.Trial{System: m.system, Same: true, Configuration: name, Tries: 1})
 	}); err != nil {
 		return err
@@ -255,7 +260,7 @@ func (m *machine) tryConfiguration(name string) error {
 	if err := m.switcher.loader.set(name, true); err != nil {
 		return err
 	}
-	return change(trial.Arm)
+	return s.book.Update(trial.Arm)
 }
 
 // failureCode is the code of a boot that came to nothing.
