@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test check vet staticcheck race fuzz bench bench-build bench-delta bench-image bench-links bench-start bench-switch crash crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-delta bench-image bench-links bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -46,6 +46,11 @@ crash-vm: both examples test-tools
 # file systems. Reports are in out/crash.
 crash: test-tools
 	INSTAR_CRASH=full INSTAR_CRASH_REPORTS=$(CURDIR)/$(OUT)/crash go test -timeout 120m -count 1 -v ./internal/crashtest
+
+# Every failure that is booted for real, in about half an hour.
+vm-all: both test-tools
+	environment=$$(./scripts/test-inputs); eval "$$environment"; \
+	INSTAR_VM_ALL=1 go test -timeout 90m -v ./test/recovery
 
 vet:
 	go vet ./...

@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 
@@ -132,8 +133,19 @@ func (s slots) Confirm(t record.Trial) error {
 	if files, err = c.Files(); err != nil {
 		return err
 	}
-	_, err = slot.Confirm(slot.Table{Disk: s.disk}, t.Slot, count, files)
+	m, err := slot.Open(s.manifest(), s.disk, variables())
+	if err == nil {
+		_, err = slot.Confirm(m, t.Slot, count, files)
+	}
 	return err
+}
+
+// variables are those of the firmware, nil when it keeps none.
+func variables() slot.Store {
+	if _, err := os.Stat(linux.EFIVariables); err != nil {
+		return nil
+	}
+	return linux.EFIVars{Dir: linux.EFIVariables, Vendor: linux.EFIGlobal}
 }
 
 func content(f disk.FATFile) pe.Content { return io.NewSectionReader(f.Data, 0, f.Size) }

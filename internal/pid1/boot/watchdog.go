@@ -71,47 +71,47 @@ func (w *watchdog) allow(limit time.Duration) {
 	w.deadline.Store(max(w.deadline.Load(), int64(sinceBoot()+limit)))
 }
 
-// feed tells the device, four times in each time-out, that this process lives,
-// as long as it does: a look that finds it does not, or does not come back, is
-// followed by no more food until one says otherwise.
+// feed tells the device, after each look at this process that finds it at work,
+// that it lives. A look may take as long as the device waits: one that is slow on
+// a busy machine is no hang, and one that does not come back is the device's to
+// end.
 func (w *watchdog) feed(timeout time.Duration, say func(string, ...any)) {
-	every := timeout / 4
-	said := false
-	pending := make(chan error, 1)
-	looking := false
-	for {
-		w.dev.Write([]byte{0}) // what fails here resets the machine, as it should
-		for fed := false; !fed; {
-			if !looking {
-				looking = true
-				go func() {
-					ctx, cancel := context.WithTimeout(context.Background(), every)
-					defer cancel()
-					pending <- w.look(ctx)
-				}()
-			}
-			tick := time.NewTimer(every)
-			var err error
+	w.dev.Write([]byte{0})
+	looks := make(chan error)
+	go func() {
+		for {
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
+			err := w.look(ctx)
+			cancel()
 			select {
+			case looks <- err:
 			case <-w.quit:
-				tick.Stop()
 				return
-			case err = <-pending:
-				looking = false
-				select { // the rest of the period
-				case <-w.quit:
-					tick.Stop()
-					return
-				case <-tick.C:
-				}
-			case <-tick.C:
-				err = fmt.Errorf("a look at this process has not come back within %s", every)
 			}
-			if fed = err == nil; !fed && !said {
-				said = true
+			select {
+			case <-time.After(timeout / 4):
+			case <-w.quit:
+				return
+			}
+		}
+	}()
+	starving := false
+	for {
+		select {
+		case <-w.quit:
+			return
+		case err := <-looks:
+			if err == nil {
+				w.dev.Write([]byte{0}) // what fails here resets the machine, as it should
+			} else if !starving {
 				go say("the watchdog is not fed: %v", err) // the log may be what hangs
 			}
-			said = said && !fed
+			starving = err != nil
+		case <-time.After(timeout / 2):
+			if !starving {
+				go say("the watchdog is not fed: no look at this process has come back for %s", timeout/2)
+			}
+			starving = true
 		}
 	}
 }
