@@ -15,10 +15,12 @@ import (
 	"github.com/instar-os/instar/internal/wire"
 )
 
-// gatePause is how often the gate looks, and gateGrace how long it may take to
+// gatePause is how often the gate looks, lookGrace how long a look may take
+// beyond the deadline before it is late without it, and gateGrace how long it may take to
 // say that a boot is late before the watchdog says it.
 const (
 	gatePause = 500 * time.Millisecond
+	lookGrace = 5 * time.Second
 	gateGrace = 30 * time.Second
 )
 
@@ -65,7 +67,7 @@ func (d *device) pass(ctx context.Context) {
 			}
 		}
 	}()
-	late := time.NewTimer(g.Within - d.age())
+	late := time.NewTimer(g.Within + lookGrace - d.age())
 	defer late.Stop()
 	for {
 		passage := trial.Waiting
@@ -75,8 +77,10 @@ func (d *device) pass(ctx context.Context) {
 		case l := <-looks:
 			passage = g.Observe(d.age(), l.missing, l.restarts)
 		case <-late.C:
-			passage = g.Observe(g.Within, append(g.Missing(), "the last look has not ended"), 0)
-			late.Reset(gatePause)
+			if !d.trying() {
+				continue // nothing is late
+			}
+			passage = g.Observe(max(g.Within, d.age()), append(g.Missing(), "the last look has not ended"), 0)
 		}
 		d.tell(g)
 		if d.passed(g, passage) {
