@@ -2,8 +2,7 @@
 // and finds that it comes back by itself with the reason kept. One boot is
 // shared by as many failures as can be.
 //
-// TestTrial is what CI runs; the others need INSTAR_VM_ALL=1, which make vm-all
-// sets.
+// They need INSTAR_VM_ALL=1, which make vm-all sets.
 package recovery
 
 import (
@@ -189,6 +188,7 @@ func (p *patient) try(configuration string, reasons ...string) {
 // TestTrial boots twice: a configuration that works is confirmed and stays, and
 // the decision is quick.
 func TestTrial(t *testing.T) {
+	all(t)
 	p := boot(t, image(t), nil)
 	first := p.await("first boot", settledIn("day"))
 	init := first.Uptime - first.Ready - first.Trial.After
