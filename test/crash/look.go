@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"github.com/instar-os/instar/internal/crashtest/blocks"
@@ -25,11 +26,15 @@ import (
 type Look struct {
 	Table   string            // primary or backup: which partition table holds
 	Loader  map[string]string // files of the slot that firmware boots: identity by path
-	Default string            // the file that its loader boots
+	Default string            // the file that its loader boots; "" when Entries choose
+	Entries map[string]Entry  // of the loader, by the name of the file
 	Record  string            // current, trial and verdicts; "damaged: …", "blank"
 	Systems map[string]string // "whole", or what a system of the store lacks
 	Data    string            // "none", "whole", or what is wrong with the data partition
 }
+
+// Entry is a file of loader/entries.
+type Entry struct{ Key, Image string }
 
 // Key is the same for looks that boots cannot tell apart.
 func (l *Look) Key() string { return fmt.Sprintf("%+v", *l) }
@@ -48,9 +53,10 @@ func NewEye() *Eye {
 }
 
 type slotLook struct {
-	files map[string]string
-	def   string
-	err   error
+	files   map[string]string
+	entries map[string]Entry
+	def     string
+	err     error
 }
 
 // At returns what a boot finds in a state. An error says that it finds no way
@@ -91,7 +97,7 @@ func (e *Eye) slot(s *blocks.State, table *disk.GPT, l *Look) error {
 			seen = readSlot(s, p)
 			e.slots[id] = seen
 		}
-		l.Loader, l.Default = seen.files, seen.def
+		l.Loader, l.Default, l.Entries = seen.files, seen.def, seen.entries
 		if seen.err != nil {
 			return fmt.Errorf("slot %s: %w", p.Name, seen.err)
 		}
@@ -105,7 +111,7 @@ func readSlot(s *blocks.State, p disk.Partition) slotLook {
 	if err != nil {
 		return slotLook{err: err}
 	}
-	look := slotLook{files: map[string]string{}}
+	look := slotLook{files: map[string]string{}, entries: map[string]Entry{}}
 	var conf string
 	for _, f := range v.Files {
 		b := make([]byte, f.Size)
@@ -116,16 +122,33 @@ func readSlot(s *blocks.State, p disk.Partition) slotLook {
 		if f.Path == "loader/loader.conf" {
 			conf = string(b)
 		}
+		if path.Dir(f.Path) == "loader/entries" {
+			look.entries[path.Base(f.Path)] = parseEntry(string(b))
+		}
 	}
 	for line := range strings.Lines(conf) {
 		if rest, ok := strings.CutPrefix(line, "default "); ok {
 			look.def = strings.TrimSpace(rest)
 		}
 	}
-	if look.def == "" {
-		look.err = errors.New("its loader has no default")
+	if look.def == "" && len(look.entries) == 0 {
+		look.err = errors.New("its loader has neither a default nor entries")
 	}
 	return look
+}
+
+// parseEntry reads what matters of a Boot Loader Specification entry of type 1.
+func parseEntry(text string) Entry {
+	var e Entry
+	for line := range strings.Lines(text) {
+		switch key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key {
+		case "sort-key":
+			e.Key = value
+		case "linux":
+			e.Image = strings.TrimPrefix(value, "/")
+		}
+	}
+	return e
 }
 
 // store reads which systems of the store partition are whole.
