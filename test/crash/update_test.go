@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/instar-os/instar/internal/delta/remote"
+	"github.com/instar-os/instar/internal/reason"
 	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/vm"
 	"github.com/instar-os/instar/internal/wire"
@@ -26,8 +27,10 @@ type pair struct {
 	old, new    string // short digests
 }
 
-// makePair builds the smallest machine twice, with a key of its own.
-func makePair(t *testing.T) pair {
+// makePair builds the smallest machine twice, with a key of its own. What the
+// second one changes of its container is YAML, and so is what both have for
+// boot.confirm.
+func makePair(t *testing.T, confirm, change string) pair {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -56,9 +59,9 @@ func makePair(t *testing.T) pair {
 		}
 	}
 	public := instar("key", "new", "test.key")
-	const common = "boot: {confirm: {after: 1s, within: 4m}}\nupdate: {keys: [%q]}\n"
-	write("old.yaml", fmt.Sprintf(common, public))
-	write("new.yaml", fmt.Sprintf(common, public)+"containers: {hello: {env: {EDITION: \"2\"}}}\n")
+	common := fmt.Sprintf("boot: {confirm: %s}\nupdate: {keys: [%q]}\n", confirm, public)
+	write("old.yaml", common)
+	write("new.yaml", common+"containers: {hello: "+change+"}\n")
 	const definition = "instar.yaml"
 	built := func(patch string) string {
 		var list []struct{ System string }
@@ -99,7 +102,7 @@ type marks struct{ staged, confirmed int }
 // it, and cuts its power at every write of that.
 func TestUpdate(t *testing.T) {
 	o := options(t)
-	p := makePair(t)
+	p := makePair(t, "{after: 1s, within: 4m}", `{env: {EDITION: "2"}}`)
 	base, err := open(p.raw, 64<<20)
 	if err != nil {
 		t.Fatal(err)
@@ -117,12 +120,7 @@ func TestUpdate(t *testing.T) {
 		if err := settled(ctx, v, p.old); err != nil {
 			return err
 		}
-		u, err := remote.File(p.update)
-		if err != nil {
-			return err
-		}
-		defer u.Close()
-		if _, err := v.Control().Send(ctx, wire.UpdateRequest{}, wire.Outgoing{Front: u.Front(), Body: u.Body}, nil); err != nil {
+		if err := send(ctx, v, p.update); err != nil {
 			return err
 		}
 		m.staged = l.Len()
@@ -188,6 +186,81 @@ func TestUpdate(t *testing.T) {
 		rep.Boots[where]++
 	}
 	rep.write(t)
+}
+
+// TestBadUpdate sends a system whose container never becomes healthy. The
+// machine tries it, goes back by itself, keeps the reason, and does not take it
+// again.
+func TestBadUpdate(t *testing.T) {
+	o := options(t)
+	p := makePair(t, "{after: 1s, within: 60s}", `{health: {http: "http://127.0.0.1:9/", within: 5s}}`)
+	base, err := open(p.raw, 64<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	l, err := base.log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*bootLimit)
+	defer cancel()
+	if err := Boot(ctx, o, l, func(ctx context.Context, v *vm.VM) error {
+		if err := settled(ctx, v, p.old); err != nil {
+			return err
+		}
+		if err := send(ctx, v, p.update); err != nil {
+			return err
+		}
+		if err := v.Control().Reboot(ctx); err != nil {
+			return err
+		}
+		if err := judged(ctx, v, p.new); err != nil {
+			return err
+		}
+		if err := settled(ctx, v, p.old); err != nil {
+			return err
+		}
+		err := send(ctx, v, p.update)
+		if !errors.Is(err, wire.ErrRefused) || !strings.Contains(err.Error(), string(reason.HealthTimeout)) {
+			return fmt.Errorf("sent once more, the machine says %v", err)
+		}
+		t.Log(err)
+		return v.PowerOff(ctx)
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func send(ctx context.Context, v *vm.VM, file string) error {
+	u, err := remote.File(file)
+	if err != nil {
+		return err
+	}
+	defer u.Close()
+	_, err = v.Control().Send(ctx, wire.UpdateRequest{}, wire.Outgoing{Front: u.Front(), Body: u.Body}, nil)
+	return err
+}
+
+// judged waits until a machine has found a system bad.
+func judged(ctx context.Context, v *vm.VM, system string) error {
+	for {
+		ask, cancel := context.WithTimeout(ctx, 15*time.Second)
+		var list wire.Verdicts
+		err := v.Call(ask, wire.MethodVerdicts, nil, &list)
+		cancel()
+		for _, verdict := range list.Verdicts {
+			if strings.HasPrefix(verdict.System, system) && !verdict.Good && verdict.Configuration == "" {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("system %s is not judged: %w\nlast: %+v %v\n%s", system, context.Cause(ctx), list, err, v.Console().Tail(40))
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
 }
 
 // arrives says which system a machine settles in.
