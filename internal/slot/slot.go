@@ -49,10 +49,18 @@ func Counted(m Method) bool {
 // Confirm makes the system that was tried in slot tried the one of every boot.
 // With a method that is Counted, files go to another slot, which is then
 // committed: neither the running slot nor the counter in it is touched. It
-// returns the slot in force. It may be cut and repeated.
+// returns the slot in force. It may be cut and repeated, also by a boot of what
+// it has committed: another slot than the tried one can only be in force when
+// it was confirmed before.
 func Confirm(m Method, tried, slots int, files []disk.FATFile) (int, error) {
 	if !Counted(m) {
 		return tried, m.Commit(tried)
+	}
+	switch current, err := m.Current(); {
+	case err != nil:
+		return tried, fmt.Errorf("confirming what slot %s holds: %w", Name(tried), err)
+	case current != tried:
+		return current, nil
 	}
 	n := (tried + 1) % slots
 	if err := m.Stage(n, files); err != nil {

@@ -114,6 +114,11 @@ func life(t *testing.T, m Machine) {
 		}
 		got, err := slot.Confirm(m.Method(), next, m.Slots(), final)
 		must(t, err)
+		again, err := slot.Confirm(m.Method(), next, m.Slots(), final)
+		must(t, err)
+		if again != got {
+			t.Errorf("confirmed once more, slot %d is in force instead of %d", again, got)
+		}
 		must(t, holds(m, got, final))
 		current(t, m, got)
 		for range 5 {
