@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -137,8 +138,8 @@ func TestFirstBoot(t *testing.T) {
 		t.Errorf("after the boot: %+v, %v", last, err)
 	}
 	for _, s := range choose(r, boots) {
-		if err := again(t, o, s.First.State(l), healthy); err != nil {
-			t.Errorf("after %+v, which leaves %+v: %v", s.First, s.Look, err)
+		if err := again(t, o, s.State(l), healthy); err != nil {
+			t.Errorf("after %+v, which leaves %+v: %v", s.Cut, s.look, err)
 			rep.Boots["dead"]++
 			continue
 		}
@@ -165,19 +166,31 @@ func unchanged(began, now *Look) error {
 	return nil
 }
 
-// choose returns up to n kinds of states, rare ones first.
-func choose(r *Result, n int) []*Seen {
-	var all []*Seen
+// chosen is a state that is to be booted.
+type chosen struct {
+	Cut
+	look *Look
+}
+
+// choose returns up to n states: one of each kind, rare kinds first, then a
+// second one of each, and so on.
+func choose(r *Result, n int) []chosen {
+	var kinds []*Seen
 	for _, s := range r.Seen {
-		all = append(all, s)
+		kinds = append(kinds, s)
 	}
-	slices.SortFunc(all, func(a, b *Seen) int {
-		if a.Count != b.Count {
-			return a.Count - b.Count
-		}
-		return a.First.Ops - b.First.Ops
+	slices.SortFunc(kinds, func(a, b *Seen) int {
+		return cmp.Or(a.Count-b.Count, cmp.Compare(a.Some[0].key(), b.Some[0].key()))
 	})
-	return all[:min(n, len(all))]
+	var all []chosen
+	for i := range maxSome {
+		for _, s := range kinds {
+			if i < len(s.Some) && len(all) < n {
+				all = append(all, chosen{s.Some[i], s.Look})
+			}
+		}
+	}
+	return all
 }
 
 // again boots a state.

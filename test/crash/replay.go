@@ -1,8 +1,10 @@
 package crash
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/instar-os/instar/internal/crashtest/blocks"
@@ -29,9 +31,22 @@ func (c Cut) State(l *blocks.Log) *blocks.State {
 // Seen is a kind of state: all that a boot finds is the same.
 type Seen struct {
 	Look  *Look
-	First Cut
+	Some  []Cut // of those states, at most maxSome, whatever the order in which they were met
 	Count int
 }
+
+const maxSome = 16
+
+func (s *Seen) add(c Cut) {
+	s.Count++
+	i, _ := slices.BinarySearchFunc(s.Some, c, func(a, b Cut) int { return cmp.Compare(a.key(), b.key()) })
+	if s.Some = slices.Insert(s.Some, i, c); len(s.Some) > maxSome {
+		s.Some = s.Some[:maxSome]
+	}
+}
+
+// key spreads cuts.
+func (c Cut) key() uint64 { return (uint64(c.Ops)<<20 ^ c.Seed) * 0x9e3779b97f4a7c15 }
 
 // Replay looks at a log's states from one operation to another: each cut with
 // nothing lost and with everything lost, and with further seeds so that at least
@@ -106,12 +121,8 @@ func (r *Result) add(c Cut, look *Look, outcome string, err error) {
 		return
 	}
 	key := look.Key()
-	if s, ok := r.Seen[key]; ok {
-		s.Count++
-		if c.Ops < s.First.Ops || c.Ops == s.First.Ops && c.Seed < s.First.Seed {
-			s.First = c
-		}
-		return
+	if r.Seen[key] == nil {
+		r.Seen[key] = &Seen{Look: look}
 	}
-	r.Seen[key] = &Seen{look, c, 1}
+	r.Seen[key].add(c)
 }

@@ -172,16 +172,16 @@ func TestUpdate(t *testing.T) {
 	}
 	for _, s := range choose(r, boots) {
 		where := ""
-		err := again(t, o, s.First.State(l), func(ctx context.Context, v *vm.VM) (err error) {
+		err := again(t, o, s.State(l), func(ctx context.Context, v *vm.VM) (err error) {
 			where, err = arrives(ctx, v, p)
 			return err
 		})
 		if err != nil {
-			t.Errorf("after %+v, which leaves %+v: %v", s.First, s.Look, err)
+			t.Errorf("after %+v, which leaves %+v: %v", s.Cut, s.look, err)
 			where = "dead"
 		}
-		if where == "old" && s.First.Ops >= m.confirmed {
-			t.Errorf("after %+v the old system runs, though the new one was confirmed", s.First)
+		if where == "old" && s.Ops >= m.confirmed {
+			t.Errorf("after %+v the old system runs, though the new one was confirmed", s.Cut)
 		}
 		rep.Boots[where]++
 	}
