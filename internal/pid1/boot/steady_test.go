@@ -172,7 +172,7 @@ func TestIdle(t *testing.T) {
 	r.healthy(t)
 	pid := r.supervisor(t)
 	fewest := -1
-	for range 5 { // what a start leaves to do, as a garbage collection, ends
+	for range 15 { // what a start leaves to do, as a garbage collection, ends
 		before := status(t, pid, "voluntary_ctxt_switches")
 		time.Sleep(2 * time.Second)
 		n := status(t, pid, "voluntary_ctxt_switches") - before
