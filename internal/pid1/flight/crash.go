@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,10 +29,6 @@ type Crash struct {
 	Kind  string   // Panic, Oops, … of the first line
 	files []string // that it is made of
 }
-
-// dumpHead begins each file: what happened, its number in that boot, and the
-// number of the part, 1 being the end of the messages.
-var dumpHead = regexp.MustCompile(`^(\w+)#(\d+) Part(\d+)\n`)
 
 // ReadCrash reads what is in a mounted pstore, nil when there is nothing.
 func ReadCrash(dir string) (*Crash, error) {
@@ -70,19 +65,27 @@ type part struct {
 	text         string
 }
 
+// readPart reads the line that begins each file, "Panic#2 Part3": what happened,
+// its number in that boot, and the number of the part, 1 being the end of the
+// messages. A file without it is all text.
+func readPart(file string) part {
+	head, text, found := strings.Cut(file, "\n")
+	kind, numbers, counted := strings.Cut(head, "#")
+	first, second, both := strings.Cut(numbers, " Part")
+	number, err := strconv.Atoi(first)
+	n, err2 := strconv.Atoi(second)
+	if !found || !counted || !both || kind == "" || err != nil || err2 != nil {
+		return part{text: file}
+	}
+	return part{kind, number, n, text}
+}
+
 // join puts the parts of the dumps into their order: what happened first comes
 // first, and of each the last part, which are its oldest messages.
 func (c *Crash) join(files map[string][]byte) {
 	var all []part
 	for _, b := range files {
-		m := dumpHead.FindSubmatch(b)
-		if m == nil {
-			all = append(all, part{text: string(b)})
-			continue
-		}
-		number, _ := strconv.Atoi(string(m[2]))
-		n, _ := strconv.Atoi(string(m[3]))
-		all = append(all, part{string(m[1]), number, n, string(b[len(m[0]):])})
+		all = append(all, readPart(string(b)))
 	}
 	slices.SortFunc(all, func(a, b part) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(b.part, a.part), cmp.Compare(a.text, b.text))
@@ -105,18 +108,17 @@ func (c *Crash) join(files map[string][]byte) {
 
 func (c *Crash) panicked() bool { return c != nil && c.Kind == "Panic" }
 
-var panicLine = regexp.MustCompile(`Kernel panic - not syncing: (.*)`)
-
 // verdict says why the kernel died: by itself, or because init did.
 func (c *Crash) verdict() (reason.Code, string) {
-	m := panicLine.FindStringSubmatch(c.Text)
+	_, after, found := strings.Cut(c.Text, "Kernel panic - not syncing: ")
+	why, _, _ := strings.Cut(after, "\n")
 	switch {
-	case m == nil:
+	case !found:
 		return reason.Panic, "the kernel panicked"
-	case strings.Contains(m[1], "Attempted to kill init"):
-		return reason.InitCrash, m[1]
+	case strings.Contains(why, "Attempted to kill init"):
+		return reason.InitCrash, why
 	}
-	return reason.Panic, m[1]
+	return reason.Panic, why
 }
 
 // entries cut the text at ends of lines into entries.
