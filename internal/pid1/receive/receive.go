@@ -11,11 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/pid1/drivers"
 	"github.com/instar-os/instar/internal/pid1/trial"
 	"github.com/instar-os/instar/internal/record"
 	"github.com/instar-os/instar/internal/store"
@@ -157,8 +159,12 @@ func (d *device) preflight(m *system.Manifest, sys digest.Digest) []update.Probl
 	if t := r.Trial; t != nil && t.Phase != record.Staged && t.Phase != record.Failed {
 		all = append(all, update.Problem{Code: update.Unhealthy, Text: fmt.Sprintf("system %s is on trial; confirm it or go back first", t.System.Short()), Grave: true})
 	}
-	for _, missing := range d.missingDrivers(m) {
-		all = append(all, update.Problem{Code: update.NoDriver, Text: missing})
+	missing, err := drivers.Machine{Sysfs: os.DirFS("/sys"), Procfs: os.DirFS("/proc"), Disk: d.name}.Missing(m.Kernel.Modules)
+	if err != nil {
+		missing = append(missing, err.Error())
+	}
+	for _, text := range missing {
+		all = append(all, update.Problem{Code: update.NoDriver, Text: text})
 	}
 	return all
 }
