@@ -278,23 +278,23 @@ func (s *Set) waits(tasks []*Task) waits {
 	return w
 }
 
-// The kernel's defaults: /proc/sys/kernel/sched_rt_runtime_us of sched_rt_period_us.
-const rtLimit = 950_000 * (1 << 20) / 1_000_000
+// RTLimit is what the kernel leaves to real time, in 2^-20 of a CPU: its defaults of /proc/sys/kernel/sched_rt_runtime_us of sched_rt_period_us.
+const RTLimit = 950_000 * (1 << 20) / 1_000_000
 
 func admit(cpu int, tasks []*Task) Admission {
-	a := Admission{CPU: cpu, Limit: rtLimit}
+	a := Admission{CPU: cpu, Limit: RTLimit}
 	for _, t := range tasks {
 		if t.Policy == Deadline {
-			a.Used = add(a.Used, ratio(t.WCET, t.Period))
+			a.Used = add(a.Used, Ratio(t.WCET, t.Period))
 		}
 	}
 	a.Accepts = a.Used <= a.Limit
 	return a
 }
 
-// ratio is to_ratio of kernel/sched/core.c: runtime by period, not by deadline,
+// Ratio is to_ratio of kernel/sched/core.c: runtime by period, not by deadline,
 // in 2^-20.
-func ratio(runtime, period Time) int64 {
+func Ratio(runtime, period Time) int64 {
 	high, low := bits.Mul64(uint64(runtime), 1<<20)
 	if high >= uint64(period) {
 		return Never
