@@ -152,9 +152,9 @@ func (t *Task) urgency() int {
 // (Chen et al. 2019, "Many suspensions, many problems").
 func (s *Set) load(t *Task, plain bool) load {
 	l := load{name: t.Name, cost: s.cost(t), period: t.Period, jitter: t.Jitter, release: t.Jitter, due: t.due(),
-		urgency: t.urgency(), turns: t.Policy == RoundRobin || t.Suspension > 0}
+		urgency: t.urgency(), in: &s.Supply, turns: t.Policy == RoundRobin || t.Suspension > 0}
 	l.own = add(l.cost, t.Suspension)
-	l.exact = t.Suspension == 0 && t.Policy != RoundRobin && t.NonPreemptive == 0 && len(t.Sections) == 0
+	l.exact = t.Suspension == 0 && t.Policy != RoundRobin && t.NonPreemptive == 0 && len(t.Sections) == 0 && s.Supply.whole()
 	if t.Suspension > 0 {
 		if !plain && t.Policy != Deadline && t.due() <= t.Period {
 			l.jitter = add(l.jitter, max(t.due()-l.cost, 0))
@@ -308,6 +308,9 @@ func (s *Set) assumptions() []string {
 		"tasks stay on their CPU, and nothing of their urgency or above runs there that is not in the set",
 		"no job needs more than its wcet, and events are never closer than the period",
 		"RT throttling and the fair server take nothing: they are off on these CPUs, or their share is a task of the set",
+	}
+	if !s.Supply.whole() {
+		all = append(all, fmt.Sprintf("each CPU gives the set %d ns in each %d ns, by %d ns; giving and taking it costs the set nothing", s.Supply.Budget, s.Supply.Period, s.Supply.due()))
 	}
 	if !s.Overheads.Measured {
 		all = append(all, fmt.Sprintf("the kernel takes no more than %d ns a context switch and %d ns a release, which nobody measured", s.Overheads.Switch, s.Overheads.Release))

@@ -79,10 +79,11 @@ func before(t Time, loads []load) Time {
 // window's length itself is Never when it was not found. ok is false when there
 // is more to do than the processor can.
 func horizon(loads []load, blocking Time) (end, window Time, ok bool) {
-	shares := make([]share, len(loads))
+	in := loads[0].in
+	shares := in.lack()
 	var latest Time
 	for i := range loads {
-		shares[i] = share{loads[i].own, loads[i].period}
+		shares = append(shares, share{loads[i].own, loads[i].period})
 		latest = max(latest, loads[i].due)
 	}
 	if compareToOne(shares) > 0 {
@@ -94,10 +95,13 @@ func horizon(loads []load, blocking Time) (end, window Time, ok bool) {
 		for i := range loads {
 			sum = add(sum, mul(ceilDiv(add(w, loads[i].jitter), loads[i].period), loads[i].own))
 		}
-		return sum
+		return in.Until(sum)
 	})
 	if !ok {
 		window = Never
+	}
+	if !in.whole() {
+		return window, window, true
 	}
 	return min(max(sparing(loads, shares, blocking), latest), window), window, true
 }
@@ -160,14 +164,14 @@ func analyseDeadlines(loads []load, cpu int, blocked waits) Demand {
 		}
 		n := add(need(t, loads), blocked.at(t))
 		d.Points = append(d.Points, Point{t, n})
-		if n > t {
+		if have := loads[0].in.Least(t); n > have {
 			d.At, d.Need = t, n
-			d.Why = fmt.Sprintf("%d ns of work are due within %d ns of the critical instant: %d ns too much", n, t, n-t)
+			d.Why = fmt.Sprintf("%d ns of work are due within %d ns of the critical instant: %d ns too much", n, t, n-have)
 			return d
 		}
-		// Between n and t no more is due than at t. Where blocking grows below t,
-		// the look goes on from there.
-		next := before(n, loads)
+		// Between the time that n takes and t no more is due than at t. Where
+		// blocking grows below t, the look goes on from there.
+		next := before(loads[0].in.Until(n), loads)
 		for _, s := range slices.Backward(blocked) {
 			if s.from <= t {
 				if below := before(s.from, loads); s.from > 0 && below > next {
@@ -201,7 +205,7 @@ func (l *load) latest(others []load, window Time, blocked waits, steps *int) (bo
 	for _, a := range slices.Compact(events) {
 		due := a + l.due
 		own := add(mul((a+l.jitter)/l.period+1, l.own), blocked.at(l.due-l.release))
-		end, ok := settle(own, steps, func(w Time) Time {
+		end, ok := settle(l.in.Until(own), steps, func(w Time) Time {
 			sum := own
 			for i := range others {
 				o := &others[i]
@@ -209,7 +213,7 @@ func (l *load) latest(others []load, window Time, blocked waits, steps *int) (bo
 					sum = add(sum, mul(min(ceilDiv(add(w, o.jitter), o.period), x/o.period+1), o.own))
 				}
 			}
-			return sum
+			return l.in.Until(sum)
 		})
 		if !ok {
 			return 0, false

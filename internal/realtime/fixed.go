@@ -17,6 +17,7 @@ type load struct {
 	due      Time
 	blocking Time
 	urgency  int
+	in       *Supply
 	turns    bool // it gives way to equally urgent tasks: round robin, or it suspends itself
 	exact    bool // a response as long as the bound can happen
 }
@@ -126,7 +127,7 @@ func (l *load) respond(above, beside []load) Response {
 		return r
 	}
 	steps := maxSteps
-	window, ok := settle(1, &steps, func(w Time) Time { return l.busy(w, above, beside) })
+	window, ok := settle(1, &steps, func(w Time) Time { return l.in.Until(l.busy(w, above, beside)) })
 	if !ok {
 		r.Why = fmt.Sprintf("undecided: the end of its busy window was not found in %d steps", maxSteps)
 		return r
@@ -138,7 +139,7 @@ func (l *load) respond(above, beside []load) Response {
 		return r
 	}
 	for _, x := range ready {
-		end, ok := settle(l.demand(0, x, above, beside), &steps, func(w Time) Time { return l.demand(w, x, above, beside) })
+		end, ok := settle(l.in.Until(l.demand(0, x, above, beside)), &steps, func(w Time) Time { return l.in.Until(l.demand(w, x, above, beside)) })
 		if !ok {
 			r.Bound, r.Jobs, r.Why = 0, nil, fmt.Sprintf("undecided: the end of a job was not found in %d steps", maxSteps)
 			return r
@@ -160,7 +161,8 @@ func (l *load) respond(above, beside []load) Response {
 func (l *load) blame(r *Response, above, beside []load) {
 	job := &r.Jobs[r.Critical]
 	limit := add(job.Ready, l.due) - l.release
-	for w := l.demand(0, job.Ready, above, beside); len(job.Steps) < maxTrace; w = l.demand(w, job.Ready, above, beside) {
+	next := func(w Time) Time { return l.in.Until(l.demand(w, job.Ready, above, beside)) }
+	for w := next(0); len(job.Steps) < maxTrace; w = next(w) {
 		job.Steps = append(job.Steps, w)
 		if w > limit {
 			break
@@ -173,7 +175,7 @@ func (l *load) blame(r *Response, above, beside []load) {
 // overfull says whether a task and those as urgent or more need more than all
 // of the processor, so that its window may never end. The sum is exact.
 func overfull(l *load, above, beside []load) bool {
-	shares := []share{{l.own, l.period}}
+	shares := append(l.in.lack(), share{l.own, l.period})
 	for _, list := range [][]load{above, beside} {
 		for i := range list {
 			shares = append(shares, share{list[i].cost, list[i].period})

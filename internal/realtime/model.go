@@ -81,6 +81,7 @@ type Overheads struct {
 type Set struct {
 	Tasks     []Task    `json:"tasks"`
 	Protocol  Protocol  `json:"protocol,omitempty"` // "": Inheritance
+	Supply    Supply    `json:"supply,omitzero"`    // what each processor gives to the set
 	Overheads Overheads `json:"overheads,omitzero"`
 }
 
@@ -102,6 +103,9 @@ func (s *Set) Check() error {
 	var errs []error
 	if s.Protocol != "" && s.Protocol != Inheritance && s.Protocol != Ceiling {
 		errs = append(errs, fmt.Errorf("protocol %q is neither %s nor %s", s.Protocol, Inheritance, Ceiling))
+	}
+	if err := s.Supply.check(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, o := range []Time{s.Overheads.Switch, s.Overheads.Release} {
 		if o < 0 || o > MaxTime {

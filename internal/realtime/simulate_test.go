@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	rt "github.com/instar-os/instar/internal/realtime"
 )
@@ -50,7 +51,11 @@ func simulate(s *rt.Set, events []event, r *rand.Rand) []rt.Time {
 		jobs = append(jobs, j)
 	}
 	count := 0
+	given := supply(s, r)
 	for now := rt.Time(0); len(jobs) > 0; now++ {
+		if !given(now) {
+			continue
+		}
 		run := pick(s, jobs, now, &count)
 		if run == nil {
 			if now > 1<<20 {
@@ -77,6 +82,36 @@ func simulate(s *rt.Set, events []event, r *rand.Rand) []rt.Time {
 		}
 	}
 	return longest
+}
+
+// supply draws when the processor is there: of each period some of the budget's
+// units by the deadline, or at its begin and then as late as can be.
+func supply(s *rt.Set, r *rand.Rand) func(now rt.Time) bool {
+	p := s.Supply
+	if p.Budget == p.Period {
+		return func(rt.Time) bool { return true }
+	}
+	due := p.Deadline
+	if due == 0 {
+		due = p.Period
+	}
+	style, phase := r.IntN(3), rt.Time(r.IntN(int(p.Period)))
+	if style == 0 {
+		phase = p.Budget // the budget of the first period has just been used
+	}
+	drawn := map[rt.Time][]int{}
+	return func(now rt.Time) bool {
+		k, at := (now+phase)/p.Period, (now+phase)%p.Period
+		switch {
+		case p.Slot:
+			return at < p.Budget
+		case style == 0:
+			return k > 0 && at >= due-p.Budget && at < due
+		case drawn[k] == nil:
+			drawn[k] = r.Perm(int(due))[:p.Budget]
+		}
+		return slices.Contains(drawn[k], int(at))
+	}
 }
 
 // arrange says where in a job its critical sections, its part without

@@ -12,14 +12,25 @@ import (
 
 // kind of random sets.
 type kind struct {
-	name                                                     string
-	deadlines, jitter, sections, stiff, long, equal, suspend bool
-	protocol                                                 rt.Protocol
+	name                                                             string
+	deadlines, jitter, sections, stiff, long, equal, suspend, supply bool
+	protocol                                                         rt.Protocol
 }
 
 func draw(r *rand.Rand, k kind) *rt.Set {
 	s := &rt.Set{Protocol: k.protocol, Overheads: rt.Overheads{Measured: true}}
 	n := 2 + r.IntN(3)
+	if k.supply {
+		n = 1 + r.IntN(2)
+		s.Supply.Period = rt.Time(2 + r.IntN(6))
+		s.Supply.Budget = 1 + rt.Time(r.IntN(int(s.Supply.Period)))
+		switch r.IntN(3) {
+		case 0:
+			s.Supply.Slot = true
+		case 1:
+			s.Supply.Deadline = s.Supply.Budget + rt.Time(r.IntN(int(s.Supply.Period-s.Supply.Budget)+1))
+		}
+	}
 	for i := range n {
 		t := rt.Task{Name: fmt.Sprint("t", i), Policy: rt.FIFO, Priority: 90 - i, Period: rt.Time(4 + r.IntN(16))}
 		t.WCET = 1 + rt.Time(r.IntN(max(1, int(t.Period)*2/(n+1))))
@@ -67,6 +78,11 @@ var kinds = []kind{
 	{name: "earliest deadline, jitter, not preemptive", deadlines: true, jitter: true, stiff: true},
 	{name: "earliest deadline, inheritance", deadlines: true, sections: true},
 	{name: "earliest deadline, jitter, inheritance", deadlines: true, jitter: true, sections: true},
+	{name: "fixed, in a part of the processor", supply: true, jitter: true, long: true},
+	{name: "fixed, equal priorities, in a part of the processor", supply: true, equal: true},
+	{name: "earliest deadline, in a part of the processor", deadlines: true, supply: true, long: true},
+	{name: "earliest deadline, jitter, in a part", deadlines: true, supply: true, jitter: true},
+	{name: "a part, inheritance", supply: true, sections: true, deadlines: true},
 	{name: "everything", deadlines: true, jitter: true, sections: true, stiff: true, long: true, suspend: true},
 }
 

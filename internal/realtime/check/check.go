@@ -75,6 +75,41 @@ func due(t *realtime.Task) int64 {
 	return t.Period
 }
 
+// least is what is supplied at least in an interval of that length: nothing in
+// the longest gap, then the budget and the rest of each period.
+func (s *set) least(length int64) int64 {
+	p := &s.Supply
+	if p.Budget == p.Period {
+		return length
+	}
+	by := p.Deadline
+	if by == 0 {
+		by = p.Period
+	}
+	gap := p.Period - p.Budget + by - p.Budget
+	if p.Slot {
+		gap = p.Period - p.Budget
+	}
+	left, sum := length-gap, int64(0)
+	if left > 0 {
+		sum, left = left/p.Period*p.Budget, left%p.Period
+	}
+	return sum + min(max(left, 0), p.Budget)
+}
+
+// until is the shortest interval with that much supply.
+func (s *set) until(work int64) int64 {
+	low, high := int64(0), int64(1)<<61
+	for low < high {
+		if mid := (low + high) / 2; s.least(mid) >= work {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return low
+}
+
 func rank(t *realtime.Task) int {
 	if t.Policy == realtime.Deadline {
 		return 100
@@ -148,13 +183,13 @@ func busy(s *set, t *realtime.Task, blocking, w, x int64) *sum {
 // window verifies that the busy window ends, that the certificate has every
 // moment of it that can bind, and that the job of each has ended in time.
 func window(s *set, t *realtime.Task, v *realtime.Response) error {
-	if v.Window <= 0 || !busy(s, t, v.Blocking, v.Window, -1).atMost(v.Window) {
+	if v.Window <= 0 || !busy(s, t, v.Blocking, v.Window, -1).atMost(s.least(v.Window)) {
 		return fmt.Errorf("a busy window of %d ns does not end", v.Window)
 	}
 	ready := map[int64]bool{}
 	for _, j := range v.Jobs {
 		ready[j.Ready] = true
-		if !busy(s, t, v.Blocking, j.End, j.Ready).atMost(j.End) || j.End-j.Ready+t.Jitter > v.Bound {
+		if !busy(s, t, v.Blocking, j.End, j.Ready).atMost(s.least(j.End)) || j.End-j.Ready+t.Jitter > v.Bound {
 			return fmt.Errorf("the job that is ready at %d does not end by %d, or not within the bound", j.Ready, j.End)
 		}
 	}
@@ -186,7 +221,7 @@ func late(s *set, t *realtime.Task, v *realtime.Response) error {
 	j := v.Jobs[v.Critical]
 	last := int64(0)
 	for _, step := range j.Steps {
-		if busy(s, t, v.Blocking, last, j.Ready).Cmp(n(step)) != 0 {
+		if need := busy(s, t, v.Blocking, last, j.Ready); need.atMost(s.least(step - 1)) {
 			return fmt.Errorf("the step to %d does not follow from the one to %d", step, last)
 		}
 		last = step
@@ -201,7 +236,7 @@ func late(s *set, t *realtime.Task, v *realtime.Response) error {
 // there is time, and between two of them no deadline can be the first that fails.
 func demand(s *set, d *realtime.Demand) error {
 	if !d.Holds {
-		if d.Need > 0 && (d.Need <= d.At || needs(s, d.CPU, d.At).Cmp(n(d.Need)) != 0) {
+		if d.Need > 0 && (d.Need <= s.least(d.At) || needs(s, d.CPU, d.At).Cmp(n(d.Need)) != 0) {
 			return fmt.Errorf("the demand of [0, %d] is not %d", d.At, d.Need)
 		}
 		return nil // undecided, which is on the safe side
@@ -211,10 +246,10 @@ func demand(s *set, d *realtime.Demand) error {
 	}
 	next := before(s, d.CPU, d.Window+1)
 	for _, p := range d.Points {
-		if p.T < next || p.Need > p.T || !needs(s, d.CPU, p.T).atMost(p.Need) {
+		if p.T < next || p.Need > s.least(p.T) || !needs(s, d.CPU, p.T).atMost(p.Need) {
 			return fmt.Errorf("the demand of [0, %d] is not shown to be at most %d", p.T, p.Need)
 		}
-		next = max(before(s, d.CPU, p.Need), before(s, d.CPU, step(s, d.CPU, p.T)))
+		next = max(before(s, d.CPU, s.until(p.Need)), before(s, d.CPU, step(s, d.CPU, p.T)))
 	}
 	if next >= 0 {
 		return fmt.Errorf("nothing is said of deadlines up to %d", next)
@@ -289,7 +324,7 @@ func ends(s *set, cpu int, w int64) bool {
 		late.Add(late, share.Mul(share, new(big.Rat).SetInt64(max(o.Period-due(o)+o.Jitter, 0))))
 		latest = max(latest, due(o))
 	})
-	return w > 0 && total.atMost(w) || w >= latest && spare.Sign() > 0 && late.Cmp(spare.Mul(spare, new(big.Rat).SetInt64(w))) <= 0
+	return w > 0 && total.atMost(s.least(w)) || s.Supply.Budget == s.Supply.Period && w >= latest && spare.Sign() > 0 && late.Cmp(spare.Mul(spare, new(big.Rat).SetInt64(w))) <= 0
 }
 
 // blocking bounds how long less urgent tasks keep a task waiting.
