@@ -82,12 +82,17 @@ func horizon(loads []load, blocking Time) (end, window Time, ok bool) {
 	in := loads[0].in
 	shares := in.lack()
 	var latest Time
+	extra := blocking > 0 || !in.whole()
 	for i := range loads {
 		shares = append(shares, share{loads[i].own, loads[i].period})
+		extra = extra || loads[i].jitter > 0
 		latest = max(latest, loads[i].due)
 	}
-	if compareToOne(shares) > 0 {
+	switch used := compareToOne(shares); {
+	case used > 0:
 		return 0, Never, false
+	case used == 0 && extra: // nothing makes up for it: the window never ends
+		return Never, Never, true
 	}
 	steps := maxSteps / max(1, len(loads))
 	window, ok = settle(1, &steps, func(w Time) Time {
@@ -152,7 +157,7 @@ func analyseDeadlines(loads []load, cpu int, blocked waits) Demand {
 		d.Why = "its deadline tasks need more than the whole processor"
 		return d
 	case end == Never:
-		d.Why = fmt.Sprintf("undecided: the end of the busy window was not found in %d steps, and nothing is to spare", maxSteps)
+		d.Why = fmt.Sprintf("undecided: nothing is to spare, and the busy window does not end in %d steps", maxSteps)
 		return d
 	}
 	d.Window = end

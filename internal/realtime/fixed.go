@@ -123,7 +123,7 @@ func settle(from Time, steps *int, f func(Time) Time) (Time, bool) {
 func (l *load) respond(above, beside []load) Response {
 	r := Response{Task: l.name, Deadline: l.due, Blocking: l.blocking}
 	if overfull(l, above, beside) {
-		r.Why = "it and the tasks that are as urgent or more need more than the whole processor"
+		r.Why = "it and the tasks that are as urgent or more need more than the whole processor, or all of it with nothing to make up for blocking and jitter"
 		return r
 	}
 	steps := maxSteps
@@ -173,15 +173,20 @@ func (l *load) blame(r *Response, above, beside []load) {
 }
 
 // overfull says whether a task and those as urgent or more need more than all
-// of the processor, so that its window may never end. The sum is exact.
+// of the processor, so that its window never ends: as much as the whole is too
+// much when there is blocking or jitter that has to be made up for. The sum is
+// exact.
 func overfull(l *load, above, beside []load) bool {
+	extra := l.blocking > 0 || !l.in.whole()
 	shares := append(l.in.lack(), share{l.own, l.period})
 	for _, list := range [][]load{above, beside} {
 		for i := range list {
 			shares = append(shares, share{list[i].cost, list[i].period})
+			extra = extra || list[i].jitter > 0
 		}
 	}
-	return compareToOne(shares) > 0
+	used := compareToOne(shares)
+	return used > 0 || used == 0 && extra
 }
 
 // moments returns when a job of the task can be ready in a window of that
