@@ -1,0 +1,92 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/instar-os/instar/internal/realtime"
+)
+
+// maxRounds of analysis until jitters do not grow any more.
+const maxRounds = 1000
+
+// ErrGrows says that the response times of tasks which release each other do not
+// come to rest.
+var ErrGrows = errors.New("the response times grow without end")
+
+// Propagate analyses tasks that are released by the end of the job before them:
+// after names for a task the one that it follows. Such a task has the period of
+// the one that begins its chain, and its jitter follows from the response times
+// before it (holistic analysis: Tindell, Clark 1994). The returned set has these
+// jitters; all times of the report, deadlines as well, are counted from the event
+// of the chain's first task. A task that follows none keeps its own jitter. When
+// a deadline is missed the search ends, and bounds may still be too small.
+func Propagate(s *realtime.Set, after map[string]string) (*realtime.Set, *realtime.Report, error) {
+	out := *s
+	out.Tasks = slices.Clone(s.Tasks)
+	index := map[string]int{}
+	for i := range out.Tasks {
+		index[out.Tasks[i].Name] = i
+	}
+	if err := inherit(&out, after, index); err != nil {
+		return nil, nil, err
+	}
+	for range maxRounds {
+		r, err := realtime.Analyse(&out)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !r.Holds {
+			return &out, r, nil // jitters only grow, and so do bounds
+		}
+		bounds := map[string]Time{}
+		for i := range r.Tasks {
+			bounds[r.Tasks[i].Task] = r.Tasks[i].Bound
+		}
+		changed := false
+		for name, before := range after {
+			t := &out.Tasks[index[name]]
+			if j := bounds[before]; j > t.Jitter {
+				t.Jitter, changed = j, true
+			}
+			if t.Jitter > realtime.MaxTime/2 {
+				return nil, nil, fmt.Errorf("task %s: %w", name, ErrGrows)
+			}
+		}
+		if !changed {
+			return &out, r, nil
+		}
+	}
+	return nil, nil, ErrGrows
+}
+
+// inherit gives each task that follows another the period of its chain's first.
+func inherit(s *realtime.Set, after map[string]string, index map[string]int) error {
+	for name := range after {
+		i, ok := index[name]
+		if !ok {
+			return fmt.Errorf("%q follows another task, but there is no task of that name", name)
+		}
+		at := name
+		for steps := 0; ; steps++ {
+			before, ok := after[at]
+			if !ok {
+				break
+			}
+			if _, known := index[before]; !known {
+				return fmt.Errorf("task %s follows %q, which does not exist", at, before)
+			}
+			if at = before; steps > len(after) {
+				return fmt.Errorf("task %s follows itself", name)
+			}
+		}
+		t := &s.Tasks[i]
+		first := &s.Tasks[index[at]]
+		if t.Period != 0 && t.Period != first.Period {
+			return fmt.Errorf("task %s has a period of %d ns; it follows %s, which has %d", name, t.Period, at, first.Period)
+		}
+		t.Period, t.Jitter = first.Period, 0
+	}
+	return nil
+}
