@@ -4,14 +4,30 @@
  *   end write LINK KIND SIZE VERSION N   writes N checkable messages
  *   end read LINK KIND SIZE VERSION N    reads N, and fails on one that is torn
  *   end open LINK KIND SIZE VERSION 0    prints the error of opening
+ *   end crash LINK KIND SIZE VERSION N   dies N bytes into writing a message
  */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include "../instar_port.h"
 
 #define FACTOR UINT64_C(0x9e3779b97f4a7c15)
 
 static uint64_t buf[1024];
+
+/* Behind the first n bytes of the message is memory of nobody's. */
+static void crash(struct instar_port *p, size_t size, size_t n)
+{
+	const size_t page = sysconf(_SC_PAGESIZE);
+	char *m = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (m == MAP_FAILED || mprotect(m + page, page, PROT_NONE))
+		exit(3);
+	memset(m, 0xff, page);
+	instar_port_write(p, m + page - n, size);
+	exit(4);
+}
 
 int main(int argc, char **argv)
 {
@@ -22,11 +38,13 @@ int main(int argc, char **argv)
 
 	if (argc != 7)
 		return 2;
-	write = !strcmp(argv[1], "write");
+	write = !strcmp(argv[1], "write") || !strcmp(argv[1], "crash");
 	const uint32_t kind = atoi(argv[3]), size = atoi(argv[4]);
 	const uint64_t count = strtoull(argv[6], NULL, 10);
 
 	err = instar_port_open(&p, argv[2], kind, size, atoi(argv[5]), write);
+	if (!err && !strcmp(argv[1], "crash"))
+		crash(&p, size, count);
 	if (err || !count) {
 		printf("open: %s\n", err ? strerror(-err) : "ok");
 		return err != 0;

@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -171,22 +172,21 @@ func TestIdle(t *testing.T) {
 	r := w.start(t, build(t, "../../../cmd/instar-init"), "day")
 	r.healthy(t)
 	pid := r.supervisor(t)
-	fewest := -1
-	for range 15 { // what a start leaves to do, as a garbage collection, ends
-		before := status(t, pid, "voluntary_ctxt_switches")
-		time.Sleep(2 * time.Second)
+	// What a start leaves to do, as a garbage collection, ends; on a busy machine
+	// it takes its time. What wakes up by a clock of its own is never done.
+	fewest := math.MaxInt
+	for deadline := time.Now().Add(3 * time.Minute); fewest > 0 && time.Now().Before(deadline); {
+		running, before := threads(t, pid), status(t, pid, "voluntary_ctxt_switches")
+		time.Sleep(3 * time.Second)
 		n := status(t, pid, "voluntary_ctxt_switches") - before
-		if fewest < 0 || n < fewest {
-			fewest = n
-		}
-		if fewest == 0 {
-			break
+		if threads(t, pid) == running { // one that ended took its count along
+			fewest = min(fewest, n)
 		}
 	}
 	kib := resident(t, pid)
-	t.Logf("resident %d KiB, %d wake-ups in 2 s", kib, fewest)
+	t.Logf("resident %d KiB, %d wake-ups in 3 s", kib, fewest)
 	if fewest != 0 {
-		t.Errorf("%d wake-ups in 2 s\n%s", fewest, wakers(pid))
+		t.Errorf("%d wake-ups in 3 s\n%s", fewest, wakers(pid))
 	}
 	if kib > 12<<10 {
 		t.Errorf("resident %d KiB, more than 12 MiB", kib)
