@@ -90,6 +90,9 @@ func (b *Builder) Lock(ctx context.Context, def *config.Definition, opts LockOpt
 	if lk.Files, err = b.lockFiles(ctx, def); err != nil {
 		return nil, err
 	}
+	if lk.Images, err = b.lockImages(ctx, def); err != nil {
+		return nil, err
+	}
 	return lk, b.explain(ctx, def, lk, opts)
 }
 

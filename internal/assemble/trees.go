@@ -71,7 +71,7 @@ func (b *Builder) oneTree(ctx context.Context, def *config.Definition, lk *lock.
 	if err := prune(t, decl.Prune, decl.Keep); err != nil {
 		return nil, err
 	}
-	if isPackages(decl) {
+	if isCached(decl) {
 		return t, b.cacheTree(lk, arch, name, decl, t)
 	}
 	return t, nil
@@ -79,10 +79,16 @@ func (b *Builder) oneTree(ctx context.Context, def *config.Definition, lk *lock.
 
 // isPackages reports whether a tree comes from a package source.
 func isPackages(t config.Tree) bool {
-	return !slices.Contains([]string{"dir", "tarball", "file"}, t.From)
+	return !slices.Contains([]string{"dir", "tarball", "file", "oci"}, t.From)
 }
 
+// isCached reports whether the lock pins all that a tree is made of.
+func isCached(t config.Tree) bool { return isPackages(t) || t.From == "oci" }
+
 func (b *Builder) sourceTree(ctx context.Context, decl config.Tree, lk *lock.Lock, arch, name string, unpacked map[string]*dpkg.Package) (*tree.Tree, error) {
+	if decl.From == "oci" {
+		return b.imageTree(ctx, decl, lk, arch, name)
+	}
 	if !isPackages(decl) {
 		return b.localTree(ctx, decl, lk, arch, name)
 	}
@@ -267,7 +273,8 @@ func treeKey(lk *lock.Lock, arch, name string, decl config.Tree) (string, error)
 		Decl     config.Tree
 		Packages []lock.Package
 		Users    lock.Users
-	}{treeFormat, arch, lk.Epoch, decl, lk.Arches[arch].Tree(name), lk.Users})
+		Image    *lock.Image `json:",omitempty"`
+	}{treeFormat, arch, lk.Epoch, decl, lk.Arches[arch].Tree(name), lk.Users, imageOf(lk, name, arch)})
 	if err != nil {
 		return "", fmt.Errorf("cache key of tree %s: %w", name, err)
 	}
@@ -281,7 +288,7 @@ func (b *Builder) treePath(key string) string { return filepath.Join(b.Cache, "t
 // objects that are no longer in the store.
 func (b *Builder) cachedTree(def *config.Definition, lk *lock.Lock, arch, name string) (*tree.Tree, error) {
 	decl := def.Trees[name]
-	if !isPackages(decl) {
+	if !isCached(decl) {
 		return nil, nil
 	}
 	key, err := treeKey(lk, arch, name, decl)

@@ -12,17 +12,18 @@ var treeKeys = map[string][]string{
 	"packages": {"packages", "essential", "without", "recommends", "effects", "accept", "prune", "keep"},
 	"dir":      {"path", "to", "owner", "prune", "keep"},
 	"tarball":  {"path", "url", "to", "strip", "prune", "keep"},
+	"oci":      {"path", "image", "prune", "keep"},
 	"file":     {"path", "url", "to", "mode", "owner"},
 }
 
 func (c *checker) tree(path string, t Tree) {
 	kind := t.From
 	switch kind {
-	case "dir", "tarball", "file":
+	case "dir", "tarball", "file", "oci":
 	case "":
 		return
 	default:
-		declared := slices.Concat(sorted(c.def.Sources), []string{"dir", "tarball", "file"})
+		declared := slices.Concat(sorted(c.def.Sources), []string{"dir", "tarball", "file", "oci"})
 		if !c.named(path+".from", kind, "source", declared) {
 			return
 		}
@@ -36,6 +37,8 @@ func (c *checker) tree(path string, t Tree) {
 		if !c.has(path + ".path") {
 			c.missing(path, "path", "name the directory, as path: ./files")
 		}
+	case "oci":
+		c.image(path, t)
 	default:
 		c.content(path, t)
 	}
@@ -101,5 +104,20 @@ func (c *checker) content(path string, t Tree) {
 		} else {
 			c.missing(path, "to", "name the file in the tree, as to: /etc/motd")
 		}
+	}
+}
+
+// image checks an OCI image.
+func (c *checker) image(path string, t Tree) {
+	host, rest, _ := strings.Cut(t.Image, "/")
+	switch {
+	case c.has(path + ".path"):
+	case c.has(path + ".image"):
+		// Nothing stands for a registry that is not named.
+		if rest == "" || !strings.ContainsAny(host, ".:") && host != "localhost" {
+			c.wrong(path+".image", "names no registry", "begin it with the registry's host, as registry.example.org/"+t.Image)
+		}
+	default:
+		c.missing(path, "image", "name the image, as image: registry.example.org/panel:1.4, or the path of a layout or archive")
 	}
 }

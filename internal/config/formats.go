@@ -51,6 +51,8 @@ var formats = map[string]format{
 	"http":      {want: "a URL to ask", hint: "write it as http://127.0.0.1:80/", pattern: regexp.MustCompile(`^http://[^\s/]+\S*$`), check: hasHost},
 	"sysctl":    {want: "a kernel parameter", hint: "write it as net.ipv4.ip_unprivileged_port_start", pattern: regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+$`), check: ownSysctl, fix: "a container has net.*, fs.mqueue.*, kernel.shm*, kernel.msg*, kernel.sem and kernel.domainname of its own"},
 
+	"image": {want: "the name of an image", hint: "write it as registry.example.org/panel:1.4 or registry.example.org/panel@sha256:…", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?$`)},
+
 	"key": {want: "the public half of a key", hint: "instar key new prints it: instar-public-1: and 43 letters, digits, - and _", pattern: regexp.MustCompile(`^instar-public-1:[A-Za-z0-9_-]{43}$`)},
 
 	"capability": {want: "a capability", words: words(capabilities)},
@@ -59,7 +61,7 @@ var formats = map[string]format{
 }
 
 // kinds are the words for trees that come from no archive.
-var kinds = []string{"dir", "tarball", "file", "host"}
+var kinds = []string{"dir", "tarball", "file", "oci", "host"}
 
 func notReserved(s string) string {
 	for _, k := range kinds {

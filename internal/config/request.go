@@ -27,6 +27,9 @@ type treeRequest struct {
 	Accept     []string
 	Effects    string
 	URL        map[string]string // by architecture
+	// Absent in requests of definitions without images, which keep their digests.
+	Image string            `json:",omitempty"`
+	Path  map[string]string `json:",omitempty"` // by architecture, of images alone
 }
 
 // RequestDigest returns the SHA-256, in hexadecimal, of the part of the
@@ -41,6 +44,11 @@ func RequestDigest(def *Definition) (string, error) {
 	}
 	for name, t := range def.Trees {
 		switch {
+		case t.From == "oci":
+			r.Trees[name] = treeRequest{From: t.From, Image: t.Image}
+			if len(t.Path) > 0 {
+				r.Trees[name] = treeRequest{From: t.From, Image: t.Image, Path: perArchOf(def, t.Path)}
+			}
 		case slices.Contains(kinds, t.From) && len(t.URL) > 0:
 			r.Trees[name] = treeRequest{From: t.From, URL: perArchOf(def, t.URL)}
 		case !slices.Contains(kinds, t.From):

@@ -96,14 +96,15 @@ type Match struct {
 
 // Tree is a file tree from a source.
 type Tree struct {
-	From       string   `yaml:"from,required" is:"name" doc:"dir, tarball or file, or the name of a source." example:"debian"`
+	From       string   `yaml:"from,required" is:"name" doc:"dir, tarball, file or oci, or the name of a source." example:"debian"`
 	Packages   []string `yaml:"packages" is:"selection" unique:"true" doc:"Packages with what they depend on. NAME, NAME=VERSION or NAME/SUITE. For package sources." example:"[mosquitto, ca-certificates]"`
 	Essential  bool     `yaml:"essential" doc:"Include the archive's Essential packages. Without it only what the packages depend on is there." default:"false"`
 	Without    []string `yaml:"without" is:"package" unique:"true" doc:"Packages to leave out though others depend on them." example:"[perl-base]"`
 	Recommends bool     `yaml:"recommends" doc:"Follow Recommends as well as Depends."`
 	Effects    string   `yaml:"effects" doc:"declared: the effects of maintainer scripts are computed by rules, and lock fails on a script no rule explains. none: no effects at all." enum:"declared,none" default:"declared"`
 	Accept     []string `yaml:"accept" is:"package" unique:"true" doc:"Packages whose unexplained maintainer scripts are known to be needless here." example:"[dbus]"`
-	Path       PerArch  `yaml:"path" is:"relative" doc:"File or directory, relative to the definition, or a map from architecture to path. For dir, tarball and file."`
+	Path       PerArch  `yaml:"path" is:"relative" doc:"File or directory, relative to the definition, or a map from architecture to path. For dir, tarball and file, and for an OCI image in a layout directory or in an archive that docker or podman wrote."`
+	Image      string   `yaml:"image" is:"image" doc:"Of an OCI image: its name, as HOST/NAME:TAG or HOST/NAME@sha256:DIGEST; with path, the tag or name within the layout or archive, where there are several. The lock pins the content. For oci." example:"registry.example.org/panel:1.4"`
 	URL        PerArch  `yaml:"url" is:"url" doc:"Address to download from, instead of path, or a map from architecture to address. For tarball and file. The lock pins the content."`
 	To         string   `yaml:"to" is:"absolute" doc:"Directory within the tree that the content goes to; for file, the file's path." default:"/"`
 	Strip      int      `yaml:"strip" doc:"Leading path components to drop. For tarball." min:"0" max:"16"`

@@ -12,6 +12,7 @@ type Changes struct {
 	Suites   []SuiteChange
 	Arches   []ArchChange   // architectures of the machine, then of tools
 	Files    []FileChange   // downloads of tarball and file trees
+	Images   []ImageChange  // of oci trees
 	Numbers  []NumberChange // users and groups
 	Download int64          // bytes of all that the old lock does not have
 }
@@ -60,7 +61,7 @@ type NumberChange struct {
 
 // Empty reports whether nothing changed that a build would see.
 func (c Changes) Empty() bool {
-	return len(c.Suites) == 0 && len(c.Arches) == 0 && len(c.Files) == 0 && len(c.Numbers) == 0
+	return len(c.Suites) == 0 && len(c.Arches) == 0 && len(c.Files) == 0 && len(c.Images) == 0 && len(c.Numbers) == 0
 }
 
 // Diff compares two locks. old may be nil: everything is new then.
@@ -72,6 +73,7 @@ func Diff(old, new *Lock) Changes {
 	c.arches("", old.Arches, new.Arches)
 	c.arches("tools ", old.Tools, new.Tools)
 	c.Files = fileChanges(old.Files, new.Files)
+	c.Images = imageChanges(old.Images, new.Images)
 	c.Numbers = append(numberChanges("user", old.Users.UIDs, new.Users.UIDs), numberChanges("group", old.Users.GIDs, new.Users.GIDs)...)
 	c.Download = download(old, new)
 	return c
@@ -97,6 +99,11 @@ func download(old, new *Lock) int64 {
 		}
 		for _, f := range l.Files {
 			count(f.SHA256, f.Size)
+		}
+		for _, i := range l.Images {
+			for _, b := range i.Blobs() {
+				count(b.SHA256, b.Size)
+			}
 		}
 	}
 	take(old)

@@ -24,6 +24,9 @@ func (c Changes) String() string {
 		}
 		fmt.Fprintf(&b, "file of tree %s: %s%s\n", name, f.What, sized(f.Size))
 	}
+	for _, i := range c.Images {
+		fmt.Fprintln(&b, i)
+	}
 	for _, n := range c.Numbers {
 		fmt.Fprintf(&b, "%s %s: %s\n", n.Kind, n.Name, moved(numbered(n.Old), numbered(n.New)))
 	}

@@ -38,6 +38,7 @@ func (l *Lock) Format() ([]byte, error) {
 	}
 	w.users(l.Users)
 	w.files(l.Files)
+	w.images(l.Images)
 	return w.b.Bytes(), nil
 }
 

@@ -16,6 +16,24 @@ type Lock struct {
 	Tools   map[string]*Inputs `yaml:"tools,omitempty"` // by GOARCH of the build host
 	Users   Users              `yaml:"users"`
 	Files   []File             `yaml:"files,omitempty"` // downloaded files of tarball and file trees
+	Images  []Image            `yaml:"images,omitempty"`
+}
+
+// Image is one OCI image for one architecture, pinned by digests.
+type Image struct {
+	Tree     string `yaml:"tree"`
+	Arch     string `yaml:"arch"`
+	Name     string `yaml:"image"`              // as the definition names it
+	Index    string `yaml:"index,omitempty"`    // SHA-256 of the index that it was chosen from
+	Manifest Blob   `yaml:"manifest,omitempty"` // absent for archives of docker save, which have none
+	Config   Blob   `yaml:"config"`             // of the image's configuration, which docker calls its ID
+	Layers   []Blob `yaml:"layers"`             // the lowest first
+}
+
+// Blob is content of an image.
+type Blob struct {
+	SHA256 string `yaml:"sha256"`
+	Size   int64  `yaml:"size"`
 }
 
 // Suite is one signed release of an archive.

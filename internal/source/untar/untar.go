@@ -107,7 +107,7 @@ func (u *reader) entry(h *tar.Header) error {
 	if err != nil || !ok {
 		return err
 	}
-	e, err := u.header(h)
+	e, err := Attributes(h, u.opts)
 	if err != nil {
 		return err
 	}
@@ -145,17 +145,19 @@ var kinds = map[byte]tree.Kind{
 	tar.TypeChar: tree.CharDevice, tar.TypeBlock: tree.BlockDevice, tar.TypeFifo: tree.Fifo,
 }
 
-// header turns the attributes of an entry, without its content.
-func (u *reader) header(h *tar.Header) (tree.Entry, error) {
-	e := tree.Entry{Kind: kinds[h.Typeflag], Mode: uint16(h.Mode & 0o7777), MTime: h.ModTime.Unix(), Owner: u.opts.Owner}
+// Attributes turns a header into an entry without its content. Headers that
+// no tree can hold, or that exceed the options' limits, are errors.
+func Attributes(h *tar.Header, opts Options) (tree.Entry, error) {
+	e := tree.Entry{Kind: kinds[h.Typeflag], Mode: uint16(h.Mode & 0o7777), MTime: h.ModTime.Unix(), Owner: opts.Owner}
+	limits := opts.Limits.defaults()
 	const maxID = 1<<32 - 2 // (uid_t)-1 means "no change" to the kernel
 	switch {
 	case e.Kind == 0:
 		return e, fmt.Errorf("entries of type %q are not supported", h.Typeflag)
 	case h.Uid < 0 || h.Uid > maxID || h.Gid < 0 || h.Gid > maxID:
 		return e, fmt.Errorf("owner %d:%d is out of range", h.Uid, h.Gid)
-	case h.Size < 0 || h.Size > u.limits.File:
-		return e, fmt.Errorf("%d bytes, more than the limit of %d", h.Size, u.limits.File)
+	case h.Size < 0 || h.Size > limits.File:
+		return e, fmt.Errorf("%d bytes, more than the limit of %d", h.Size, limits.File)
 	}
 	e.UID, e.GID = uint32(h.Uid), uint32(h.Gid)
 	switch e.Kind {
@@ -165,7 +167,7 @@ func (u *reader) header(h *tar.Header) (tree.Entry, error) {
 			return e, fmt.Errorf("symlink target of %d bytes is not valid", len(h.Linkname))
 		}
 	case tree.CharDevice, tree.BlockDevice:
-		if !u.opts.Devices {
+		if !opts.Devices {
 			return e, fmt.Errorf("device node %d:%d", h.Devmajor, h.Devminor)
 		}
 		if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
@@ -173,17 +175,17 @@ func (u *reader) header(h *tar.Header) (tree.Entry, error) {
 		}
 		e.Major, e.Minor = uint32(h.Devmajor), uint32(h.Devminor)
 	}
-	return e, u.xattrs(h, &e)
+	return e, xattrs(h, &e, limits.Xattrs)
 }
 
-func (u *reader) xattrs(h *tar.Header, e *tree.Entry) error {
+func xattrs(h *tar.Header, e *tree.Entry, limit int) error {
 	total := 0
 	for k, v := range h.PAXRecords {
 		name, ok := strings.CutPrefix(k, xattrPrefix)
 		if !ok {
 			continue
 		}
-		if total += len(name) + len(v); name == "" || len(name) > tree.MaxName || total > u.limits.Xattrs {
+		if total += len(name) + len(v); name == "" || len(name) > tree.MaxName || total > limit {
 			return errors.New("its extended attributes are too large or have no name")
 		}
 		if e.Xattrs == nil {
