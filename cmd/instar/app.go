@@ -185,7 +185,7 @@ func hostConfig() deb.HostConfig {
 func (a *app) builder(st *store.Store) *assemble.Builder {
 	return &assemble.Builder{
 		Store: st, Fetch: a.fetcher(), Cache: a.cacheDir, Dir: a.dir(),
-		Host: hostConfig(), HostArch: runtime.GOARCH, Init: initBinary, Agent: agentBinary,
+		Host: hostConfig(), HostArch: runtime.GOARCH, Init: initBinary, Agent: agentBinary, S3: s3Credentials(),
 		Progress: a.progress.event,
 	}
 }

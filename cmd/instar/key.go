@@ -19,7 +19,7 @@ func keyCommand(a *app) *cobra.Command {
 		Use:   "key",
 		Short: "Make the keys that sign updates",
 	}
-	cmd.AddCommand(keyNewCommand(a), keyShowCommand(a))
+	cmd.AddCommand(keyNewCommand(a), keyShowCommand(a), keyNixCommand(a))
 	return cmd
 }
 

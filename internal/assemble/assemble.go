@@ -15,6 +15,7 @@ import (
 	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/source/deb"
 	"github.com/instar-os/instar/internal/source/fetch"
+	"github.com/instar-os/instar/internal/source/nix/s3"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/tree"
@@ -39,10 +40,12 @@ type Builder struct {
 	HostArch string                            // GOARCH of the build host
 	Init     func(arch string) ([]byte, error) // instar-init for an architecture
 	Agent    func(arch string) ([]byte, error) // instar-agent for an architecture
+	S3       s3.Credentials                    // for binary caches of Nix in S3; zero: requests are not signed
 	Parallel int                               // packages unpacked at a time; 0: one for each CPU
 	Progress func(Event)                       // called by any goroutine
 
-	epoch int64 // of the lock at hand, seconds since 1970
+	epoch    int64          // of the lock at hand, seconds since 1970
+	closures []lock.Closure // of the lock and architecture at hand
 }
 
 func (b *Builder) report(e Event) {
@@ -107,7 +110,7 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 			WatchdogHealth: int64(def.Boot.WatchdogHealth), Confirm: confirm(def.Boot.Confirm)},
 		Update: update(def), Hostname: hostname(def), Interfaces: interfaces(def.Network),
 		Default: def.Default, Configurations: confs,
-		Packages: packages(inputs, usedTrees(def)),
+		Packages: append(packages(inputs, usedTrees(def)), nixPackages(b.closures, arch, usedTrees(def))...),
 	}
 	return b.finish(ctx, m, trees)
 }

@@ -93,6 +93,9 @@ func (b *Builder) Lock(ctx context.Context, def *config.Definition, opts LockOpt
 	if lk.Images, err = b.lockImages(ctx, def); err != nil {
 		return nil, err
 	}
+	if lk.Nix, err = b.lockClosures(ctx, def); err != nil {
+		return nil, err
+	}
 	return lk, b.explain(ctx, def, lk, opts)
 }
 

@@ -40,6 +40,7 @@ func (b *Builder) PlanFetch(def *config.Definition, lk *lock.Lock, arches []stri
 				plan.Bytes += r.Size
 			}
 		}
+		b.planClosures(lk, arch, plan)
 	}
 	return plan, nil
 }
@@ -51,6 +52,8 @@ type VendorPlan struct {
 	Bytes    int64           `json:"bytes"`
 	NewFiles int             `json:"newFiles"` // not yet in Dir
 	NewBytes int64           `json:"newBytes"`
+
+	archives map[string]archive // of Nix store paths, by hash
 }
 
 // PlanVendor lists every file of the lock: packages of all architectures and
@@ -70,6 +73,7 @@ func (b *Builder) PlanVendor(def *config.Definition, lk *lock.Lock, dir string) 
 	for _, f := range lk.Files {
 		all = append(all, fetch.Request{URL: f.URL, SHA256: f.SHA256, Size: f.Size, What: "tree " + f.Tree})
 	}
+	all = append(all, plan.closures(def, lk)...)
 	slices.SortFunc(all, func(x, y fetch.Request) int { return strings.Compare(x.SHA256, y.SHA256) })
 	all = slices.CompactFunc(all, func(x, y fetch.Request) bool { return x.SHA256 == y.SHA256 })
 	for _, r := range all {
@@ -94,6 +98,12 @@ func (b *Builder) ExecuteVendor(ctx context.Context, plan *VendorPlan) error {
 		b.report(Event{Stage: "vendor", Item: r.What, Done: int64(i), Total: int64(len(plan.Files))})
 		to := vendored(plan.Dir, r)
 		if st, err := os.Stat(to); err == nil && st.Size() == r.Size {
+			continue
+		}
+		if a, ok := plan.archives[r.SHA256]; ok {
+			if err := b.vendorArchive(ctx, a, to); err != nil {
+				return fmt.Errorf("vendoring %s: %w", r.What, err)
+			}
 			continue
 		}
 		from, err := b.Fetch.Get(ctx, r)

@@ -31,7 +31,7 @@ import (
 // trees come from the cache when the lock and the tree's declaration are those
 // of an earlier build; local trees are read anew each time.
 func (b *Builder) Trees(ctx context.Context, def *config.Definition, lk *lock.Lock, arch string, names []string) (map[string]*tree.Tree, error) {
-	b.epoch = lk.Epoch
+	b.epoch, b.closures = lk.Epoch, closuresOf(lk, arch)
 	out := map[string]*tree.Tree{}
 	var missing []string
 	for _, name := range names {
@@ -79,13 +79,16 @@ func (b *Builder) oneTree(ctx context.Context, def *config.Definition, lk *lock.
 
 // isPackages reports whether a tree comes from a package source.
 func isPackages(t config.Tree) bool {
-	return !slices.Contains([]string{"dir", "tarball", "file", "oci"}, t.From)
+	return !slices.Contains([]string{"dir", "tarball", "file", "oci", "nix"}, t.From)
 }
 
 // isCached reports whether the lock pins all that a tree is made of.
 func isCached(t config.Tree) bool { return isPackages(t) || t.From == "oci" }
 
 func (b *Builder) sourceTree(ctx context.Context, decl config.Tree, lk *lock.Lock, arch, name string, unpacked map[string]*dpkg.Package) (*tree.Tree, error) {
+	if decl.From == "nix" {
+		return b.nixTree(ctx, decl, lk, arch, name)
+	}
 	if decl.From == "oci" {
 		return b.imageTree(ctx, decl, lk, arch, name)
 	}

@@ -14,16 +14,17 @@ var treeKeys = map[string][]string{
 	"tarball":  {"path", "url", "to", "strip", "prune", "keep"},
 	"oci":      {"path", "image", "prune", "keep"},
 	"file":     {"path", "url", "to", "mode", "owner"},
+	"nix":      {"closure", "caches", "keys", "unsigned", "to", "prune", "keep"},
 }
 
 func (c *checker) tree(path string, t Tree) {
 	kind := t.From
 	switch kind {
-	case "dir", "tarball", "file", "oci":
+	case "dir", "tarball", "file", "oci", "nix":
 	case "":
 		return
 	default:
-		declared := slices.Concat(sorted(c.def.Sources), []string{"dir", "tarball", "file", "oci"})
+		declared := slices.Concat(sorted(c.def.Sources), []string{"dir", "tarball", "file", "oci", "nix"})
 		if !c.named(path+".from", kind, "source", declared) {
 			return
 		}
@@ -39,11 +40,14 @@ func (c *checker) tree(path string, t Tree) {
 		}
 	case "oci":
 		c.image(path, t)
+	case "nix":
+		c.closure(path, t)
 	default:
 		c.content(path, t)
 	}
 	c.perArch(path+".path", t.Path)
 	c.perArch(path+".url", t.URL)
+	c.perArch(path+".closure", t.Closure)
 	if c.has(path+".keep") && !c.has(path+".prune") {
 		c.wrong(path+".keep", "stands without prune", "keep only takes back what prune removes")
 	}
@@ -119,5 +123,16 @@ func (c *checker) image(path string, t Tree) {
 		}
 	default:
 		c.missing(path, "image", "name the image, as image: registry.example.org/panel:1.4, or the path of a layout or archive")
+	}
+}
+
+// closure checks a closure of Nix store paths.
+func (c *checker) closure(path string, t Tree) {
+	if !c.has(path + ".closure") {
+		c.missing(path, "closure", "name a store path, as closure: /nix/store/…-hello-2.12, or the symlink that nix build leaves, as closure: result")
+	}
+	signed := slices.ContainsFunc(t.Caches, func(s string) bool { return !strings.HasPrefix(s, "store:") })
+	if signed && len(t.Keys) == 0 && t.Unsigned != "accept" && !c.isBad(path+".keys") && !c.isBad(path+".caches") {
+		c.wrong(path+".caches", "nothing says whose signatures are believed", "name the cache's public keys under keys, or write unsigned: accept")
 	}
 }

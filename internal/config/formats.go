@@ -53,6 +53,10 @@ var formats = map[string]format{
 
 	"image": {want: "the name of an image", hint: "write it as registry.example.org/panel:1.4 or registry.example.org/panel@sha256:…", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?$`)},
 
+	"closure":  {want: "a store path", hint: "write /nix/store/HASH-NAME, or the relative path of a symlink to one", pattern: regexp.MustCompile(`^(/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]+|[^/\s].*)$`)},
+	"nixcache": {want: "a binary cache or store", hint: "write https://HOST, s3://BUCKET?region=REGION, file:DIR or store:DIR", pattern: regexp.MustCompile(`^(https?://[^\s/]+\S*|s3://[^\s/]+\S*|(file|store):\S+)$`), check: cacheURL},
+	"nixkey":   {want: "a public key of a binary cache", hint: "write NAME:BASE64, as nix-store --generate-binary-cache-key prints it", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*:[A-Za-z0-9+/]{43}=$`)},
+
 	"key": {want: "the public half of a key", hint: "instar key new prints it: instar-public-1: and 43 letters, digits, - and _", pattern: regexp.MustCompile(`^instar-public-1:[A-Za-z0-9_-]{43}$`)},
 
 	"capability": {want: "a capability", words: words(capabilities)},
@@ -61,7 +65,7 @@ var formats = map[string]format{
 }
 
 // kinds are the words for trees that come from no archive.
-var kinds = []string{"dir", "tarball", "file", "oci", "host"}
+var kinds = []string{"dir", "tarball", "file", "oci", "nix", "host"}
 
 func notReserved(s string) string {
 	for _, k := range kinds {
@@ -103,6 +107,13 @@ func archiveURL(s string) string {
 		return ""
 	}
 	return hasHost(s)
+}
+
+func cacheURL(s string) string {
+	if strings.HasPrefix(s, "http") {
+		return hasHost(s)
+	}
+	return ""
 }
 
 func hasHost(s string) string {

@@ -29,7 +29,16 @@ type treeRequest struct {
 	URL        map[string]string // by architecture
 	// Absent in requests of definitions without images, which keep their digests.
 	Image string            `json:",omitempty"`
+	Nix   *nixRequest       `json:",omitempty"`
 	Path  map[string]string `json:",omitempty"` // by architecture, of images alone
+}
+
+// nixRequest is what a lock answers about a Nix closure.
+type nixRequest struct {
+	Closure  map[string]string // by architecture
+	Caches   []string
+	Keys     []string
+	Unsigned string
 }
 
 // RequestDigest returns the SHA-256, in hexadecimal, of the part of the
@@ -44,6 +53,8 @@ func RequestDigest(def *Definition) (string, error) {
 	}
 	for name, t := range def.Trees {
 		switch {
+		case t.From == "nix":
+			r.Trees[name] = treeRequest{From: t.From, Nix: &nixRequest{perArchOf(def, t.Closure), t.Caches, ordered(t.Keys), t.Unsigned}}
 		case t.From == "oci":
 			r.Trees[name] = treeRequest{From: t.From, Image: t.Image}
 			if len(t.Path) > 0 {

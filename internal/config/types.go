@@ -96,7 +96,7 @@ type Match struct {
 
 // Tree is a file tree from a source.
 type Tree struct {
-	From       string   `yaml:"from,required" is:"name" doc:"dir, tarball, file or oci, or the name of a source." example:"debian"`
+	From       string   `yaml:"from,required" is:"name" doc:"dir, tarball, file, oci or nix, or the name of a source." example:"debian"`
 	Packages   []string `yaml:"packages" is:"selection" unique:"true" doc:"Packages with what they depend on. NAME, NAME=VERSION or NAME/SUITE. For package sources." example:"[mosquitto, ca-certificates]"`
 	Essential  bool     `yaml:"essential" doc:"Include the archive's Essential packages. Without it only what the packages depend on is there." default:"false"`
 	Without    []string `yaml:"without" is:"package" unique:"true" doc:"Packages to leave out though others depend on them." example:"[perl-base]"`
@@ -105,8 +105,12 @@ type Tree struct {
 	Accept     []string `yaml:"accept" is:"package" unique:"true" doc:"Packages whose unexplained maintainer scripts are known to be needless here." example:"[dbus]"`
 	Path       PerArch  `yaml:"path" is:"relative" doc:"File or directory, relative to the definition, or a map from architecture to path. For dir, tarball and file, and for an OCI image in a layout directory or in an archive that docker or podman wrote."`
 	Image      string   `yaml:"image" is:"image" doc:"Of an OCI image: its name, as HOST/NAME:TAG or HOST/NAME@sha256:DIGEST; with path, the tag or name within the layout or archive, where there are several. The lock pins the content. For oci." example:"registry.example.org/panel:1.4"`
+	Closure    PerArch  `yaml:"closure" is:"closure" doc:"Of a Nix closure: the store path at its root, or a symlink to it such as the result of nix build, relative to the definition; or a map from architecture to one of them. All that it refers to comes with it. For nix." example:"/nix/store/7gx4kiv5m0i7d7qkixq2cwzbr10lvxwc-glibc-2.27"`
+	Caches     []string `yaml:"caches" is:"nixcache" unique:"true" doc:"Where store paths come from; the first that has one gives it. http://, https://, file: and s3:// are binary caches, store: is a directory with a nix/store in it. For nix." default:"[store:/]" example:"[https://cache.nixos.org]"`
+	Keys       []string `yaml:"keys" is:"nixkey" unique:"true" doc:"Public keys that binary caches are believed by, as Nix' trusted-public-keys. For nix." example:"[\"cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=\"]"`
+	Unsigned   string   `yaml:"unsigned" doc:"What to do at lock time with a path of a binary cache that none of the keys has signed. The lock pins its content either way. For nix." enum:"refuse,accept" default:"refuse"`
 	URL        PerArch  `yaml:"url" is:"url" doc:"Address to download from, instead of path, or a map from architecture to address. For tarball and file. The lock pins the content."`
-	To         string   `yaml:"to" is:"absolute" doc:"Directory within the tree that the content goes to; for file, the file's path." default:"/"`
+	To         string   `yaml:"to" is:"absolute" doc:"Directory within the tree that the content goes to; for file, the file's path; for nix, a symlink to the closure's root." default:"/"`
 	Strip      int      `yaml:"strip" doc:"Leading path components to drop. For tarball." min:"0" max:"16"`
 	Mode       Mode     `yaml:"mode" doc:"Mode of the file. For file. Default: 0755 when it is executable, else 0644." example:"\"0755\""`
 	Owner      string   `yaml:"owner" is:"owner" doc:"Numeric owner and group of everything. For dir and file." default:"0:0"`

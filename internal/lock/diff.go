@@ -10,11 +10,12 @@ import (
 // Changes is the difference of two locks, as instar lock --update prints it.
 type Changes struct {
 	Suites   []SuiteChange
-	Arches   []ArchChange   // architectures of the machine, then of tools
-	Files    []FileChange   // downloads of tarball and file trees
-	Images   []ImageChange  // of oci trees
-	Numbers  []NumberChange // users and groups
-	Download int64          // bytes of all that the old lock does not have
+	Arches   []ArchChange    // architectures of the machine, then of tools
+	Files    []FileChange    // downloads of tarball and file trees
+	Images   []ImageChange   // of oci trees
+	Closures []ClosureChange // of nix trees
+	Numbers  []NumberChange  // users and groups
+	Download int64           // bytes of all that the old lock does not have
 }
 
 // A SuiteChange is a suite that moved. Old or New is "" for one that is new or gone.
@@ -61,7 +62,7 @@ type NumberChange struct {
 
 // Empty reports whether nothing changed that a build would see.
 func (c Changes) Empty() bool {
-	return len(c.Suites) == 0 && len(c.Arches) == 0 && len(c.Files) == 0 && len(c.Images) == 0 && len(c.Numbers) == 0
+	return len(c.Suites) == 0 && len(c.Arches) == 0 && len(c.Files) == 0 && len(c.Images) == 0 && len(c.Closures) == 0 && len(c.Numbers) == 0
 }
 
 // Diff compares two locks. old may be nil: everything is new then.
@@ -74,6 +75,7 @@ func Diff(old, new *Lock) Changes {
 	c.arches("tools ", old.Tools, new.Tools)
 	c.Files = fileChanges(old.Files, new.Files)
 	c.Images = imageChanges(old.Images, new.Images)
+	c.Closures = closureChanges(old.Nix, new.Nix)
 	c.Numbers = append(numberChanges("user", old.Users.UIDs, new.Users.UIDs), numberChanges("group", old.Users.GIDs, new.Users.GIDs)...)
 	c.Download = download(old, new)
 	return c
@@ -103,6 +105,11 @@ func download(old, new *Lock) int64 {
 		for _, i := range l.Images {
 			for _, b := range i.Blobs() {
 				count(b.SHA256, b.Size)
+			}
+		}
+		for _, c := range l.Nix {
+			for _, p := range c.Paths {
+				count(p.NarHash, p.NarSize)
 			}
 		}
 	}

@@ -27,6 +27,9 @@ func (c Changes) String() string {
 	for _, i := range c.Images {
 		fmt.Fprintln(&b, i)
 	}
+	for _, x := range c.Closures {
+		x.print(&b)
+	}
 	for _, n := range c.Numbers {
 		fmt.Fprintf(&b, "%s %s: %s\n", n.Kind, n.Name, moved(numbered(n.Old), numbered(n.New)))
 	}

@@ -39,6 +39,7 @@ func (l *Lock) Format() ([]byte, error) {
 	w.users(l.Users)
 	w.files(l.Files)
 	w.images(l.Images)
+	w.closures(l.Nix)
 	return w.b.Bytes(), nil
 }
 

@@ -17,6 +17,7 @@ type Lock struct {
 	Users   Users              `yaml:"users"`
 	Files   []File             `yaml:"files,omitempty"` // downloaded files of tarball and file trees
 	Images  []Image            `yaml:"images,omitempty"`
+	Nix     []Closure          `yaml:"nix,omitempty"` // closures of nix trees
 }
 
 // Image is one OCI image for one architecture, pinned by digests.

@@ -14,6 +14,8 @@ var update = flag.Bool("update", false, "write testdata/lock.yaml")
 
 func hash(c string) string { return strings.Repeat(c, 64) }
 
+func store(c string) string { return strings.Repeat(c, 32) }
+
 // sample is a lock with everything a lock can hold, in the order of Format.
 func sample() *Lock {
 	return &Lock{
@@ -42,6 +44,13 @@ func sample() *Lock {
 		}},
 		Users: Users{UIDs: map[string]uint32{"mosquitto": 990, "_apt": 42, "y": 7}, GIDs: map[string]uint32{"mosquitto": 990}},
 		Files: []File{{Tree: "panel", URL: "https://example.org/a,b.tar", SHA256: hash("5"), Size: 10}, {Tree: "panel", Arch: "arm64", URL: "https://example.org/p?x={y}", SHA256: hash("6"), Size: 0}},
+		Nix: []Closure{
+			{"tool", "amd64", store("a") + "-tool-1", []StorePath{
+				{store("a") + "-tool-1", hash("a"), 300, []string{store("a") + "-tool-1", store("b") + "-lib"}, store("c") + "-tool-1.drv"},
+				{Name: store("b") + "-lib", NarHash: hash("b"), NarSize: 96},
+			}},
+			{"tool", "arm64", store("d") + "-tool-1", []StorePath{{Name: store("d") + "-tool-1", NarHash: hash("1"), NarSize: 2}}},
+		},
 	}
 }
 
@@ -130,6 +139,13 @@ func TestParseRefuses(t *testing.T) {
 		"file twice":         {", arch: arm64, url", ", url", "stands twice"},
 		"alias":              {"machine: greenhouse", "machine: &m greenhouse\nrequest: *m", ""},
 		"inputs without any": {"  arm64:\n    packages: []\n    trees: {}\n", "  arm64:\n", "arches.arm64: has no value"},
+		"closure twice":      {"    arch: arm64\n    root", "    arch: amd64\n    root", "nix closure of tree tool: stands twice for amd64"},
+		"closure's root":     {"root: aaa", "root: baa", "is none of its paths"},
+		"reference":          {"references: [" + store("a"), "references: [" + store("f"), "which is none of them"},
+		"store path":         {"name: " + store("b") + "-lib,", "name: " + store("e") + "-lib,", "path: "},
+		"path twice":         {"name: " + store("b") + "-lib,", "name: " + store("a") + "-tool-1,", "stands twice"},
+		"archive's size":     {"narSize: 96", "narSize: 0", "is no size"},
+		"archive's hash":     {"narHash: " + hash("b"), "narHash: " + hash("b")[1:], "narHash"},
 		"two documents":      {"epoch: ", "---\nepoch: ", "document"},
 	} {
 		t.Run(name, func(t *testing.T) {

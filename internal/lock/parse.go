@@ -96,7 +96,7 @@ func (l *Lock) check() error {
 			return err
 		}
 	}
-	return first(checkNumbers("users.uids", l.Users.UIDs), checkNumbers("users.gids", l.Users.GIDs), l.checkFiles(), l.checkImages())
+	return first(checkNumbers("users.uids", l.Users.UIDs), checkNumbers("users.gids", l.Users.GIDs), l.checkFiles(), l.checkImages(), l.checkClosures())
 }
 
 func (l *Lock) checkSuites() error {
