@@ -24,31 +24,39 @@ type cgroup struct {
 // quotaPeriod is the period of cpu.max in microseconds.
 const quotaPeriod = 100_000
 
-// makeCgroup makes the container's cgroup below parent and sets its limits.
-// Limits that the machine cannot enforce are warnings. Without a parent there
-// is no cgroup.
-func makeCgroup(parent string, c *system.Container) (*cgroup, []string, error) {
+// makeCgroup makes the container's cgroup below parent; without a parent there
+// is none. With fresh it is an error when there is one already.
+func makeCgroup(parent string, c *system.Container, fresh bool) (*cgroup, error) {
 	if parent == "" {
-		if c.Limits.Memory == 0 && c.Limits.Pids == 0 && c.Limits.CPUQuota == 0 {
-			return nil, nil, nil
-		}
-		return nil, []string{"limits of memory, processes and CPU are not enforced: no cgroup v2 here"}, nil
+		return nil, nil
 	}
 	dir := filepath.Join(parent, c.Name)
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, nil, fmt.Errorf("making its cgroup: %w", err)
+	if err := os.Mkdir(dir, 0o755); err != nil && (fresh || !errors.Is(err, fs.ErrExist)) {
+		return nil, fmt.Errorf("making its cgroup: %w", err)
 	}
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("opening its cgroup: %w", err), os.Remove(dir))
+		return nil, errors.Join(fmt.Errorf("opening its cgroup: %w", err), os.Remove(dir))
 	}
 	g := &cgroup{dir: dir, fd: fd}
 	g.canKill = unix.Faccessat(fd, "cgroup.kill", unix.F_OK, 0) == nil
+	return g, nil
+}
+
+// restrict sets the container's limits. Those that the machine cannot enforce
+// are warnings.
+func (g *cgroup) restrict(parent string, c *system.Container) ([]string, error) {
+	if g == nil {
+		if c.Limits.Memory == 0 && c.Limits.Pids == 0 && c.Limits.CPUQuota == 0 {
+			return nil, nil
+		}
+		return []string{"limits of memory, processes and CPU are not enforced: no cgroup v2 here"}, nil
+	}
 	warnings, err := g.limit(parent, c.Limits)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("setting its limits: %w", err), g.remove())
+		return nil, fmt.Errorf("setting its limits: %w", err)
 	}
-	return g, warnings, nil
+	return warnings, nil
 }
 
 // limit writes the declared values, one controller after the other.

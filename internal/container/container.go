@@ -78,8 +78,11 @@ type Sandbox struct {
 	data     held
 	devices  devices
 
-	mu   sync.Mutex
-	main *Process // the newest first process
+	mu     sync.Mutex
+	main   *Process  // the newest first process
+	poised *poised   // for the next start; nil for none
+	past   []*poised // that were, for what is left of them
+	kept   []int     // descriptors of the mounts of its first processes
 }
 
 // Exit is how a process ended.
@@ -120,6 +123,9 @@ func (r *Runtime) Prepare(c *system.Container, configuration string) (*Sandbox, 
 }
 
 func (r *Runtime) prepare(c *system.Container, configuration string) (*Sandbox, error) {
+	if err := r.evict(c); err != nil {
+		return nil, err
+	}
 	if s := r.spares.take(c); s != nil {
 		if err := s.equip(r, c); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -204,13 +210,19 @@ func (s *Sandbox) equip(r *Runtime, c *system.Container) (err error) {
 			return err
 		}
 	}
-	var warnings []string
-	if s.cgroup, warnings, err = makeCgroup(r.Cgroup, c); err != nil {
+	if s.cgroup == nil {
+		if s.cgroup, err = makeCgroup(r.Cgroup, c, false); err != nil {
+			return err
+		}
+		s.guard(r, c)
+	}
+	warnings, err := s.cgroup.restrict(r.Cgroup, c)
+	if err != nil {
 		return err
 	}
 	s.warnings = append(s.warnings, warnings...)
 	s.warnings = append(s.warnings, r.limitDisks(s.cgroup, c.Limits)...)
-	return s.guard(r, c)
+	return nil
 }
 
 // build makes the namespaces and the mounts.
@@ -362,11 +374,31 @@ func (s *Sandbox) Release() {
 	s.devices.close()
 }
 
+// letGo ends the process that waits, and gives up what is left of others.
+func (s *Sandbox) letGo() error {
+	s.mu.Lock()
+	all := s.past
+	if s.poised != nil {
+		all = append(all, s.poised)
+	}
+	kept := s.kept
+	s.poised, s.past, s.kept = nil, nil, nil
+	s.mu.Unlock()
+	var errs []error
+	for _, fd := range kept {
+		errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
+	}
+	for _, h := range all {
+		errs = append(errs, h.close())
+	}
+	return errors.Join(errs...)
+}
+
 // Close removes the sandbox: its mounts go with the last reference to their
 // namespace. No process may be left but those that have been killed.
 func (s *Sandbox) Close() error {
 	s.Release()
-	var errs []error
+	errs := []error{s.letGo()}
 	for i, fd := range s.fds {
 		if fd >= 0 {
 			errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))

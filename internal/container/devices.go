@@ -100,13 +100,13 @@ func (d *devices) close() {
 // guard limits the devices that the container's processes can use, whatever
 // nodes they make, to those that every container has; AddDevice adds to them.
 // Where that cannot be enforced it is a warning.
-func (s *Sandbox) guard(r *Runtime, c *system.Container) error {
+func (s *Sandbox) guard(r *Runtime, c *system.Container) {
 	s.devices.base, s.devices.uid, s.devices.gid = c.IDs.Base, c.UID, c.GID
 	if s.cgroup == nil {
 		if len(c.Devices) > 0 || len(c.Capabilities) > 0 {
 			s.warnings = append(s.warnings, "its use of devices is not limited: no cgroup v2 here")
 		}
-		return nil
+		return
 	}
 	filter, err := r.filter.get()
 	if err == nil && len(c.Devices) > 0 {
@@ -119,7 +119,6 @@ func (s *Sandbox) guard(r *Runtime, c *system.Container) error {
 	if err != nil {
 		s.warnings = append(s.warnings, fmt.Sprintf("its use of devices is not limited: %v", err))
 	}
-	return nil
 }
 
 // AddDevice makes the node of a device in the container's /dev and allows its

@@ -33,7 +33,7 @@ type report struct {
 // cloneArgs is struct clone_args of linux/sched.h, CLONE_ARGS_SIZE_VER2.
 type cloneArgs struct {
 	flags, pidfd uint64
-	_            uint64 // child_tid
+	childTID     uint64 // what CLONE_CHILD_CLEARTID clears
 	parentTID    uint64 // where CLONE_PARENT_SETTID leaves the PID
 	exitSignal   uint64
 	_            [5]uint64 // stack, stack_size, tls, set_tid, set_tid_size
@@ -81,6 +81,11 @@ func load(p *launch.Program) (*loaded, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
+	return relocate(p), nil
+}
+
+// relocate puts the addresses into a program.
+func relocate(p *launch.Program) *loaded {
 	l := &loaded{program: p, ops: make([]operation, len(p.Ops)), pool: make([]uint64, len(p.Pool)/8+1)}
 	base := uintptr(unsafe.Pointer(&l.pool[0]))
 	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&l.pool[0])), 8*len(l.pool))
@@ -104,7 +109,7 @@ func load(p *launch.Program) (*loaded, error) {
 		}
 		l.ops[i] = o
 	}
-	return l, nil
+	return l
 }
 
 // slots returns the program's slots, none of them set: -1 is no descriptor.

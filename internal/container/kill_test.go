@@ -109,6 +109,14 @@ func TestKilledAnywhere(t *testing.T) {
 			_, err := s.Start([]string{"/bin/true"}, nil, nil, nil)
 			return err
 		}},
+		{"start from a spare", whole.start.program, func(l *loaded) error {
+			s := &Sandbox{name: "probe", fds: main.fds, start: l, nofile: main.nofile, cgroup: main.cgroup}
+			if err := s.hold(); err != nil {
+				return errors.Join(err, s.letGo())
+			}
+			_, err := s.Start([]string{"/bin/true"}, nil, nil, nil)
+			return errors.Join(err, s.letGo())
+		}},
 		{"join", whole.join.program, func(l *loaded) error {
 			s := &Sandbox{name: "probe", fds: main.fds, joining: l, nofile: main.nofile, cgroup: main.cgroup, main: process}
 			_, err := s.Exec([]string{"/bin/true"}, nil, nil, nil)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 type Process struct {
 	pid, pidfd int
 	all        bool // it takes all signals: a container's own first process
+	kept       func(mounts int)
 
 	mu   sync.Mutex
 	done bool // pidfd is closed
@@ -32,6 +34,7 @@ func (p *Process) PidFD() int { return p.pidfd }
 
 // Wait waits for the end. It is called exactly once.
 func (p *Process) Wait() (Exit, error) {
+	p.keepMounts()
 	e, err := wait(p.pidfd)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,6 +43,18 @@ func (p *Process) Wait() (Exit, error) {
 		return e, fmt.Errorf("waiting for process %d: %w", p.pid, err)
 	}
 	return e, nil
+}
+
+// keepMounts keeps the mounts of a first process beyond its end: without the last
+// reference they would be taken apart by the process itself, with a grace period
+// of the kernel's, before anybody hears that it has ended.
+func (p *Process) keepMounts() {
+	if p.kept == nil {
+		return
+	}
+	if fd, err := openat(unix.AT_FDCWD, "/proc/"+strconv.Itoa(p.pid)+"/ns/mnt", unix.O_RDONLY); err == nil {
+		p.kept(fd)
+	}
 }
 
 // Signal sends a signal. os.ErrProcessDone says that there is nobody to get it.
@@ -69,22 +84,54 @@ func (p *Process) hold(f func() error) error {
 // *launch.Error that names the operation.
 func (s *Sandbox) Start(args []string, stdin, stdout, stderr *os.File) (*Process, error) {
 	slots := s.start.slots()
-	for i := launch.MountNS; i <= launch.UserNS; i++ {
-		slots[i] = uintptr(s.fds[i])
-	}
+	s.spaces(slots)
 	for i, f := range s.links {
 		slots[launch.FirstDescriptor+i] = f.Fd()
 	}
 	slots[launch.Init] = uintptr(s.init)
-	p, err := s.execute(s.start, slots, args, [3]*os.File{stdin, stdout, stderr})
+	files := [3]*os.File{stdin, stdout, stderr}
+	p, err := s.resume(slots, args, files)
+	if errors.Is(err, errGone) {
+		p, err = s.execute(s.start.run, slots, args, files)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("starting %s in container %s: %w", command(args), s.name, err)
 	}
-	p.all = s.init != 0
+	p.all, p.kept = s.init != 0, s.keep
 	s.mu.Lock()
 	s.main = p
 	s.mu.Unlock()
 	return p, nil
+}
+
+// keep takes a descriptor over until Close.
+func (s *Sandbox) keep(fd int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = append(s.kept, fd)
+}
+
+// spaces sets the slots of the namespaces.
+func (s *Sandbox) spaces(slots []uintptr) {
+	for i := launch.MountNS; i <= launch.UserNS; i++ {
+		slots[i] = uintptr(s.fds[i])
+	}
+}
+
+// resume lets the process go on that is held for the start; errGone when there
+// is none.
+func (s *Sandbox) resume(slots []uintptr, args []string, files [3]*os.File) (*Process, error) {
+	s.mu.Lock()
+	h := s.poised
+	s.poised = nil
+	if h != nil {
+		s.past = append(s.past, h)
+	}
+	s.mu.Unlock()
+	if h == nil {
+		return nil, errGone
+	}
+	return s.execute(func(slots []uintptr, _ int) (int, int, error) { return h.run(slots) }, slots, args, files)
 }
 
 // Exec runs a further command within the running container. It returns as
@@ -153,12 +200,13 @@ func (s *Sandbox) joinHere(main int, env, args []string, files [3]*os.File) (p *
 	}
 	slots[launch.Env] = uintptr(unsafe.Pointer(&envp[0]))
 	defer runtime.KeepAlive(envp)
-	p, err = s.execute(s.joining, slots, args, files)
+	p, err = s.execute(s.joining.run, slots, args, files)
 	return p, unix.Setns(own, unix.CLONE_NEWPID) == nil, err
 }
 
-// execute sets the slots that differ from start to start and runs the program.
-func (s *Sandbox) execute(l *loaded, slots []uintptr, args []string, files [3]*os.File) (*Process, error) {
+// execute sets the slots that differ from start to start and runs a program
+// with them, in the sandbox's cgroup.
+func (s *Sandbox) execute(run func(slots []uintptr, cgroup int) (pid, pidfd int, err error), slots []uintptr, args []string, files [3]*os.File) (*Process, error) {
 	if len(args) == 0 || args[0] == "" {
 		return nil, errors.New("no program to run")
 	}
@@ -184,7 +232,7 @@ func (s *Sandbox) execute(l *loaded, slots []uintptr, args []string, files [3]*o
 	if s.cgroup != nil {
 		cgroup = s.cgroup.fd
 	}
-	pid, pidfd, err := l.run(slots, cgroup)
+	pid, pidfd, err := run(slots, cgroup)
 	runtime.KeepAlive(argv)
 	runtime.KeepAlive(files)
 	runtime.KeepAlive(s)

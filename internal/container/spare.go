@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -38,13 +39,27 @@ func (r *Runtime) Spare(c *system.Container) error {
 		return fmt.Errorf("making a spare of container %s: %w", c.Name, err)
 	}
 	s := newSandbox(c, l, filepath.Join(r.State, r.spares.place()))
-	if err := s.build(r, c, l, r.parts(c, nil)); err != nil {
+	if err := errors.Join(s.build(r, c, l, r.parts(c, nil)), s.ready(r, c)); err != nil {
 		return fmt.Errorf("making a spare of container %s: %w", c.Name, errors.Join(err, s.Close()))
 	}
 	if !r.spares.put(c, s) {
 		return s.Close()
 	}
 	return nil
+}
+
+// ready gives a spare its control group and a first process that waits in it,
+// unless a container of the same name runs, whose control group it is.
+func (s *Sandbox) ready(r *Runtime, c *system.Container) (err error) {
+	s.cgroup, err = makeCgroup(r.Cgroup, c, true)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil || s.cgroup == nil {
+		return err
+	}
+	s.guard(r, c)
+	return s.hold()
 }
 
 // KeepSpares removes the spares of other containers than some.
@@ -54,6 +69,12 @@ func (r *Runtime) KeepSpares(keep func(*system.Container) bool) error {
 		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// evict removes the spares of other containers of the same name, one of which
+// may have the control group.
+func (r *Runtime) evict(c *system.Container) error {
+	return r.KeepSpares(func(o *system.Container) bool { return o == c || o.Name != c.Name })
 }
 
 // place returns a name for a mount point; no container's begins with a dot.

@@ -6,9 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/launch"
 	"github.com/instar-os/instar/internal/system"
 )
 
@@ -132,4 +137,104 @@ func spareNames(t *testing.T, w *world) (names []string) {
 		}
 	}
 	return names
+}
+
+// spare makes a spare and takes it.
+func (w *world) spare(t *testing.T, c *system.Container) *Sandbox {
+	t.Helper()
+	if err := w.Spare(c); err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.Prepare(c, "night")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestPoised holds that the first process of a spare is what it would be
+// without, and that every way to its end leaves nothing.
+func TestPoised(t *testing.T) {
+	w := newWorld(t)
+	w.Cgroup = cgroup2(t)
+	c := w.container(t, nil)
+
+	usual := w.sandbox(t, c)
+	want := lasting(t, usual)
+	if err := usual.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := leftovers(t, w) // with the filter that all share
+	s := w.spare(t, c)
+	if s.poised == nil {
+		t.Fatal("no process waits for the start")
+	}
+	enforced(t, s)
+	s.Close()
+	s = w.spare(t, c)
+	for range 2 { // what waits is the first; the second is made as usual
+		for key, got := range lasting(t, s) {
+			if want[key] != got {
+				t.Errorf("%s in a spare:\n%s\nwithout:\n%s", key, got, want[key])
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+
+	s = w.spare(t, c) // killed by somebody while it waits
+	if err := errors.Join(unix.Kill(s.poised.pid, unix.SIGKILL), await(s.poised)); err != nil {
+		t.Fatal(err)
+	}
+	if out := succeed(t, s.Start, "report"); out == "" {
+		t.Error("nothing runs in place of what was killed")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+
+	s = w.spare(t, c) // never started
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+
+	s = w.spare(t, c)
+	var e *launch.Error
+	if _, err := s.Start([]string{"/no/such"}, nil, nil, nil); !errors.As(err, &e) || e.Errno != unix.ENOENT || e.Op != len(s.start.program.Ops)-1 {
+		t.Errorf("a program that is not there: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+
+	other := *c // takes the control group of a spare that is not taken
+	if err := errors.Join(w.Spare(c), w.Spare(&other)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.Prepare(&other, "night")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(spareNames(t, w)); n != 1 {
+		t.Errorf("%d spares beside the container, want none but its own", n)
+	}
+	succeed(t, s.Start, "report")
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := leftovers(t, w); after != before {
+		t.Errorf("%s before, %s after", before, after)
+	}
+}
+
+// await waits for the end of a process that waits.
+func await(h *poised) error {
+	for range 1000 {
+		if atomic.LoadUint32(h.tid) == 0 {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("it does not end")
 }

@@ -1,9 +1,9 @@
 #include "textflag.h"
 
-// The child of spawn shares the parent's memory and, the parent being stopped
-// until execve or exit (CLONE_VFORK), its stack. It must leave the stack as it
-// is, so it uses registers only, never calls and never returns: it walks the
-// table of operations, 64 bytes each (type operation), and does their calls.
+// The child of spawn shares the parent's memory and its stack, and with or
+// without CLONE_VFORK the stack is the parent's. It uses registers only, never
+// calls and never returns: it walks the table of operations, 64 bytes each (type
+// operation), and does their calls.
 //
 //	R12 operation   R13 slots   R14 index   R15 report   BX number of operations
 

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,7 +19,7 @@ func (p *Process) Takes(sig syscall.Signal) bool {
 	}
 	var status []byte
 	err := p.hold(func() (err error) {
-		status, err = os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/status")
+		status, err = get(unix.AT_FDCWD, "/proc/"+strconv.Itoa(p.pid)+"/status")
 		return err
 	})
 	return err != nil || takes(string(status), sig)

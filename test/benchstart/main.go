@@ -48,8 +48,9 @@ type figures struct {
 	Load   string             `json:"load"` // of the machine, at the end
 	Rounds int                `json:"rounds"`
 	Unit   string             `json:"unit"`
+	View   string             `json:"view"` // of cgroups: "v1" or "v2"
 	Sides  []*side            `json:"sides"`
-	Ratios map[string]float64 `json:"ratios"` // peer's median over ours
+	Ratios map[string]float64 `json:"ratios"` // peer over ours
 	Notes  []string           `json:"notes"`
 }
 
@@ -62,9 +63,12 @@ func main() {
 
 func run() error {
 	if len(os.Args) < 3 {
-		return errors.New("usage: benchstart INSTAR-OCI OUT.json [ROUNDS]")
+		return errors.New("usage: benchstart INSTAR-OCI OUT.json [ROUNDS [v1]]")
 	}
-	rounds := 200
+	rounds, view := 200, "v2"
+	if len(os.Args) > 4 {
+		view = os.Args[4]
+	}
 	if len(os.Args) > 3 {
 		var err error
 		if rounds, err = strconv.Atoi(os.Args[3]); err != nil {
@@ -76,7 +80,7 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	w, err := newWorld(dir)
+	w, err := newWorld(dir, view)
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,7 @@ func run() error {
 	if err := measure(sides, rounds); err != nil {
 		return err
 	}
-	return write(os.Args[2], rounds, sides, notes)
+	return write(os.Args[2], view, rounds, sides, notes)
 }
 
 // measure runs the sides in turns, each round beginning with another one. The
@@ -117,9 +121,11 @@ func measure(sides []*side, rounds int) error {
 	return nil
 }
 
+func tenth(x float64) float64 { return float64(int(x*10+0.5)) / 10 }
+
 func round(ms float64) float64 { return float64(int(ms*1000+0.5)) / 1000 }
 
-func write(file string, rounds int, sides []*side, notes []string) error {
+func write(file, view string, rounds int, sides []*side, notes []string) error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return err
@@ -129,14 +135,15 @@ func write(file string, rounds int, sides []*side, notes []string) error {
 		return err
 	}
 	f := figures{Name: "start to exit of a static program", CPUs: runtime.NumCPU(), Kernel: unix.ByteSliceToString(u.Release[:]),
-		Load: string(load[:len(load)-1]), Rounds: rounds, Unit: "milliseconds", Sides: sides, Ratios: map[string]float64{}, Notes: notes}
+		Load: string(load[:len(load)-1]), Rounds: rounds, Unit: "milliseconds", View: view, Sides: sides, Ratios: map[string]float64{}, Notes: notes}
 	for _, peer := range sides {
 		if peer.Name != "crun" && peer.Name != "runc" {
 			continue
 		}
 		for _, s := range sides {
 			if s.Name != "crun" && s.Name != "runc" {
-				f.Ratios[peer.Name+" / "+s.Name] = float64(int(peer.Median/s.Median*10+0.5)) / 10
+				f.Ratios[peer.Name+" / "+s.Name+", median"] = tenth(peer.Median / s.Median)
+				f.Ratios[peer.Name+" / "+s.Name+", lowest"] = tenth(peer.Lowest / s.Lowest)
 			}
 		}
 	}
@@ -147,6 +154,7 @@ func write(file string, rounds int, sides []*side, notes []string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
+	fmt.Printf("cgroups %s\n", view)
 	for _, s := range sides {
 		fmt.Printf("%-34s median %7.3f ms   lowest %7.3f   p90 %7.3f   prepared in %.3f\n", s.Name, s.Median, s.Lowest, s.P90, s.Prepare)
 	}

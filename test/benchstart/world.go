@@ -27,6 +27,7 @@ type world struct {
 	runtime *container.Runtime
 	cgroup  string
 	program []byte
+	v1      bool // cgroups of version 1 alone are in sight: what runs cold is measured
 	rules   bool // the machine lets runtimes load BPF programs for device rules
 }
 
@@ -35,14 +36,17 @@ var containerCapabilities = []string{"CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIN
 
 var command = []string{"/bin/true"}
 
-func newWorld(dir string) (*world, error) {
+func newWorld(dir, view string) (*world, error) {
 	st, err := store.Open(filepath.Join(dir, "store"), store.Options{})
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, store: st, cgroup: fmt.Sprintf("/sys/fs/cgroup/benchstart-%d", os.Getpid())}
-	if err := os.Mkdir(w.cgroup, 0o755); err != nil {
-		return nil, err
+	w := &world{dir: dir, store: st, v1: view == "v1"}
+	if !w.v1 { // the supervisor knows version 2 only
+		w.cgroup = fmt.Sprintf("/sys/fs/cgroup/benchstart-%d", os.Getpid())
+		if err := os.Mkdir(w.cgroup, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	state := filepath.Join(dir, "state")
 	if err := os.Mkdir(state, 0o755); err != nil {
@@ -65,7 +69,9 @@ func (w *world) state() string { return filepath.Join(w.dir, "run") }
 
 func (w *world) close() {
 	w.runtime.Close()
-	os.Remove(w.cgroup)
+	if !w.v1 {
+		os.Remove(w.cgroup)
+	}
 	unix.Unmount(w.state(), unix.MNT_DETACH)
 	w.store.Close()
 }
@@ -127,24 +133,15 @@ func (w *world) container(name string, ids system.IDRange) (*system.Container, e
 
 // sides returns what is compared, and what has to be said about it.
 func (w *world) sides(instar string) ([]*side, []string, error) {
-	private, err := w.container("private", system.IDRange{Base: 0x10000, Count: 0x10000})
-	if err != nil {
-		return nil, nil, err
+	var sides []*side
+	if !w.v1 {
+		var err error
+		if sides, err = w.resident(); err != nil {
+			return nil, nil, err
+		}
 	}
-	shared, err := w.container("shared", system.IDRange{})
-	if err != nil {
-		return nil, nil, err
-	}
-	sides := []*side{
-		{Name: "supervisor, everything", What: "cgroup; user, pid, mount, uts, ipc, network and cgroup namespaces; " +
-			"image mounted as composefs with mapped owners; all mounts and masked paths; start; exit", once: w.everything(private, false)},
-		{Name: "supervisor, everything and removal", What: "as before, and the removal of cgroup, mounts and namespaces", once: w.everything(private, true)},
-		{Name: "supervisor, the machine's users", What: "as everything, without a user namespace and mapped owners, as the peers do it", once: w.everything(shared, false)},
-		{Name: "supervisor, prepared", What: "pid, mount (copy) and cgroup namespaces, /proc with masked paths, user, capabilities, filter, start; exit. " +
-			"What is before the time is all the rest", once: w.prepared(private)},
-	}
-	rules := "the peers load their device rules as a BPF program on the cgroup"
-	if w.rules = memlock(); !w.rules {
+	rules := "device rules are loaded as a BPF program on the cgroup, or written to the controller of version 1"
+	if w.rules = memlock() || w.v1; !w.rules {
 		rules = "the peers' device rules are left out: this machine does not let them lock the memory for the BPF program"
 	}
 	notes := []string{
@@ -172,6 +169,26 @@ func (w *world) sides(instar string) ([]*side, []string, error) {
 		notes = append(notes, "instar-oci is not there: no row for it")
 	}
 	return sides, notes, nil
+}
+
+// resident are the sides of the supervisor.
+func (w *world) resident() ([]*side, error) {
+	private, err := w.container("private", system.IDRange{Base: 0x10000, Count: 0x10000})
+	if err != nil {
+		return nil, err
+	}
+	shared, err := w.container("shared", system.IDRange{})
+	if err != nil {
+		return nil, err
+	}
+	return []*side{
+		{Name: "supervisor, everything", What: "cgroup; user, pid, mount, uts, ipc, network and cgroup namespaces; " +
+			"image mounted as composefs with mapped owners; all mounts and masked paths; start; exit", once: w.everything(private, false)},
+		{Name: "supervisor, everything and removal", What: "as before, and the removal of cgroup, mounts and namespaces", once: w.everything(private, true)},
+		{Name: "supervisor, the machine's users", What: "as everything, without a user namespace and mapped owners, as the peers do it", once: w.everything(shared, false)},
+		{Name: "supervisor, prepared", What: "pid, mount (copy) and cgroup namespaces, /proc with masked paths, user, capabilities, filter, start; exit. " +
+			"What is before the time is all the rest", once: w.prepared(private)},
+	}, nil
 }
 
 // memlock says whether a process may raise its limit of locked memory, which

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -89,10 +90,22 @@ func (m *machine) obstacles(from, to *system.Configuration) []string {
 	// Containers are most of the text, and stand for themselves.
 	x, y := *from, *to
 	x.Containers, y.Containers = nil, nil
+	if sameBoot(x, y) {
+		return why
+	}
 	for _, field := range supervise.Differing(x, y, "name", "fallback", "command", "containers", "links", "networks", "checks") {
 		why = append(why, fmt.Sprintf("the %s of %s and %s differ", field, from.Name, to.Name))
 	}
 	return why
+}
+
+// sameBoot is the quick answer for configurations of which all that a boot gives
+// is the same; others are compared by name.
+func sameBoot(x, y system.Configuration) bool {
+	for _, c := range []*system.Configuration{&x, &y} {
+		c.Name, c.Fallback, c.Command, c.Links, c.Networks, c.Checks = "", false, nil, nil, nil, nil
+	}
+	return reflect.DeepEqual(x, y)
 }
 
 // noReboot says why the machine cannot boot another configuration by itself.

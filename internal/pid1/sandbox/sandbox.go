@@ -60,6 +60,7 @@ func (r *Runtime) Prepare(c *system.Container) (supervise.Sandbox, error) {
 
 // Spare makes a sandbox ahead of Prepare.
 func (r *Runtime) Spare(c *system.Container) error {
+	r.Remover.wait(c.Name)
 	return r.Reaper.Spawn(func() (int, error) { return 0, r.Container.Spare(c) })
 }
 

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/instar-os/instar/internal/wire"
@@ -23,9 +24,9 @@ import (
 
 // Switches that are measured, after some that are not.
 const (
-	rounds = 60
-	warm   = 6
-	slow   = 20 // rounds of a peer that is too slow for all
+	rounds = 50
+	warm   = 5
+	slow   = 10 // rounds of a peer that is too slow for all
 )
 
 // settle is the time before each switch in which the workers of the last one
@@ -34,7 +35,7 @@ const (
 // spare sandboxes of what a switch would start, 250 ms after the last.
 const (
 	settle = 50 * time.Millisecond
-	idle   = 800 * time.Millisecond
+	idle   = 500 * time.Millisecond
 )
 
 // The sides: ours after some time without work, and right after another switch.
@@ -46,13 +47,38 @@ const (
 // replaced is the number of containers that a switch stops, and starts.
 const replaced = 5
 
-// figures is what is written. Milliseconds are of a whole switch.
+// programs are what runs in the containers: a small one, and one that itself
+// takes longer to begin than a container.
+var programs = []struct {
+	name  string
+	build []string // and the file to make
+	peers []string
+}{
+	{"static C", []string{"gcc", "-static", "-O2", "-s", "test/bench/switch/testdata/worker.c", "-o"}, []string{crunV1, crunV2, "podman"}},
+	{"Go", []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o"}, []string{crunV1}},
+}
+
+const goWorker = "./test/bench/switch/worker"
+
+// crun refuses a machine with both versions of cgroups: it sees one.
+const (
+	crunV1 = "crun, cgroup v1"
+	crunV2 = "crun, cgroup v2"
+)
+
+// figures is what is written.
 type figures struct {
-	Name         string                        `json:"name"`
-	CPUs         int                           `json:"cpus"`
-	Milliseconds map[string]map[string]float64 `json:"milliseconds"` // tool: lowest, p50, p99, switches
+	Name     string            `json:"name"`
+	CPUs     int               `json:"cpus"`
+	Load     string            `json:"load"` // of the machine, at the end
+	Programs map[string]*table `json:"programs"`
+	Notes    []string          `json:"notes"`
+}
+
+// table has what one program took. Milliseconds are of a whole switch.
+type table struct {
+	Milliseconds map[string]map[string]float64 `json:"milliseconds"` // side: lowest, p50, p99, switches
 	Ratios       map[string]float64            `json:"ratios"`       // peer over ours: above 1, ours is faster
-	Notes        []string                      `json:"notes"`
 }
 
 func main() {
@@ -84,14 +110,32 @@ func run(ctx context.Context, args []string) error {
 	return os.WriteFile(args[0], append(text, '\n'), 0o644)
 }
 
-func measure(ctx context.Context) (_ *figures, err error) {
+func measure(ctx context.Context) (*figures, error) {
+	f := &figures{Name: "switch", CPUs: runtime.NumCPU(), Programs: map[string]*table{}, Notes: notes}
+	for _, p := range programs {
+		took, err := measureWith(ctx, p.build, p.peers)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		f.Programs[p.name] = report(took)
+	}
+	load, err := os.ReadFile("/proc/loadavg")
+	f.Load = strings.TrimSpace(string(load))
+	return f, err
+}
+
+// measureWith measures all sides with one program.
+func measureWith(ctx context.Context, command, peers []string) (_ map[string][]time.Duration, err error) {
 	work, err := os.MkdirTemp("", "instar-switch-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(work)
-	worker := filepath.Join(work, "worker")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", worker, "./test/bench/switch/worker")
+	command = append(slices.Clip(command), filepath.Join(work, "worker"))
+	if command[0] == "go" {
+		command = append(command, goWorker)
+	}
+	build := exec.Command(command[0], command[1:]...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the worker: %w\n%s", err, out)
@@ -101,61 +145,65 @@ func measure(ctx context.Context) (_ *figures, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	tools := map[string]func() (time.Duration, error){prepared: ours, unprepared: ours}
-	for _, tool := range []string{"crun", "podman"} {
+	sides := []side{{prepared, ours}, {unprepared, ours}}
+	for _, name := range peers {
+		tool, _, _ := strings.Cut(name, ",")
 		if _, err := exec.LookPath(tool); err != nil {
 			continue
 		}
-		p, err := startPeer(tool, work)
+		p, err := startPeer(name, work)
 		if err != nil {
 			return nil, err
 		}
 		defer p.stop()
-		tools[tool] = p.ask
+		sides = append(sides, side{name, p.ask})
 	}
-	took, err := inTurn(tools)
-	if err != nil {
-		return nil, err
-	}
-	return report(took), nil
+	return inTurn(sides)
+}
+
+// A side is one that switches.
+type side struct {
+	name string
+	ask  func() (time.Duration, error)
 }
 
 // inTurn asks the tools one after the other, so that a drift of the machine's
 // speed meets all.
-func inTurn(tools map[string]func() (time.Duration, error)) (map[string][]time.Duration, error) {
+func inTurn(sides []side) (map[string][]time.Duration, error) {
 	took := map[string][]time.Duration{}
 	for i := range warm + rounds {
-		for _, name := range []string{prepared, unprepared, "crun", "podman"} {
-			ask, ok := tools[name]
-			if !ok || name == "podman" && i >= warm+slow {
+		for _, s := range sides {
+			if s.name == "podman" && i >= warm+slow {
 				continue
 			}
-			if name == prepared {
+			if s.name == prepared {
 				time.Sleep(idle)
 			} else {
 				time.Sleep(settle)
 			}
-			d, err := ask()
+			d, err := s.ask()
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
+				return nil, fmt.Errorf("%s: %w", s.name, err)
 			}
 			if i >= warm {
-				took[name] = append(took[name], d)
+				took[s.name] = append(took[s.name], d)
 			}
 		}
 	}
 	return took, nil
 }
 
-func report(took map[string][]time.Duration) *figures {
-	f := &figures{Name: "switch", CPUs: runtime.NumCPU(), Milliseconds: map[string]map[string]float64{}, Ratios: map[string]float64{}}
-	f.Notes = []string{
-		"10 containers, 5 run on and 5 are replaced by 5 others: SIGTERM, wait for the end, remove; then start; from the request to the answer",
-		"ours: namespaces, EROFS and overlay root, default seccomp filter, cgroup, logs; over the control socket",
-		"instar: after 0.8 s without a switch, in which it has made the namespaces and mounts of the 5 that come; within the time: stops, control groups, starts. What is left of the 5 that went is removed 20 ms after their end, beyond the time",
-		"instar, at once: 50 ms after another switch: namespaces and mounts are made within the time",
-		"peers: the tool's default namespaces and mounts from a directory, no seccomp filter (crun), no network, no logs; 5 stops at once, then 5 starts at once",
-	}
+var notes = []string{
+	"10 containers, 5 run on and 5 are replaced by 5 others: SIGTERM, wait for the end, remove; then start; from the request to the answer",
+	"ours: namespaces, EROFS and overlay root, default seccomp filter, cgroup, logs; over the control socket",
+	"instar: after 0.5 s without a switch, in which it has made namespaces, mounts and control groups of the 5 that come, and a process of each that waits; within the time: stops, and the rest of the starts. What is left of the 5 that went is removed 20 ms after their end, beyond the time",
+	"instar, at once: 50 ms after another switch: all is made within the time",
+	"peers: the tool's default namespaces and mounts from a directory, no seccomp filter (crun), no network, no logs; 5 stops at once, then 5 starts at once; crun with cgroups of one version in sight, for it refuses a machine with both; podman with version 1",
+	"static C: a program that waits for SIGTERM; Go: the same, whose runtime needs about 1.5 ms of a processor to begin and 0.5 ms to end, within the time of all sides",
+}
+
+func report(took map[string][]time.Duration) *table {
+	f := &table{Milliseconds: map[string]map[string]float64{}, Ratios: map[string]float64{}}
 	for name, all := range took {
 		slices.Sort(all)
 		at := func(q int) float64 { return all[(len(all)-1)*q/100].Seconds() * 1000 }
@@ -166,8 +214,10 @@ func report(took map[string][]time.Duration) *figures {
 			if name == prepared || name == unprepared {
 				continue
 			}
-			for _, q := range []string{"p50", "p99"} {
-				f.Ratios[name+" / "+ours+" "+q] = of[q] / f.Milliseconds[ours][q]
+			for q, v := range of {
+				if q != "switches" {
+					f.Ratios[name+" / "+ours+" "+q] = v / f.Milliseconds[ours][q]
+				}
 			}
 		}
 	}

@@ -25,8 +25,17 @@ type peer struct {
 	out *bufio.Reader
 }
 
-func startPeer(tool, work string) (*peer, error) {
-	bundle := filepath.Join(work, tool)
+// views leave one version of cgroups in sight. That of version 2 has no
+// controllers on a machine that has them on version 1.
+var views = map[string]string{
+	crunV1:   "umount /sys/fs/cgroup/unified 2>/dev/null || true",
+	crunV2:   "umount -R -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+	"podman": "umount /sys/fs/cgroup/unified 2>/dev/null || true",
+}
+
+func startPeer(name, work string) (*peer, error) {
+	tool, _, _ := strings.Cut(name, ",")
+	bundle := filepath.Join(work, strings.ReplaceAll(name, ", ", "-"))
 	if err := writeBundle(bundle, filepath.Join(work, "worker")); err != nil {
 		return nil, err
 	}
@@ -34,7 +43,7 @@ func startPeer(tool, work string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	const view = `umount /sys/fs/cgroup/unified 2>/dev/null || true; exec "$@"`
+	view := views[name] + ` && exec "$@"`
 	p := &peer{cmd: exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", view, "peer", self, "peer", tool, bundle)}
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -65,7 +74,7 @@ func (p *peer) stop() {
 }
 
 // writeBundle makes an OCI bundle of the worker: crun's own default without
-// limits that a container's administrator may not raise.
+// limits that a container's administrator may not raise, and without device rules.
 func writeBundle(dir, worker string) error {
 	for _, d := range []string{"proc", "sys", "dev", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, "rootfs", d), 0o755); err != nil {
@@ -92,6 +101,7 @@ func writeBundle(dir, worker string) error {
 	process := config["process"].(map[string]any)
 	process["args"], process["terminal"] = []string{"/worker"}, false
 	delete(process, "rlimits")
+	delete(config["linux"].(map[string]any), "resources") // device rules, which not every machine lets it load
 	if text, err = json.Marshal(config); err != nil {
 		return err
 	}
@@ -180,7 +190,7 @@ func (c crun) stop(name string) error {
 	if err := command("crun", "kill", name, "TERM"); err != nil {
 		return err
 	}
-	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
+	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil && err != unix.ECHILD { // it has ended, and somebody knows
 		return fmt.Errorf("waiting for %s: %w", name, err)
 	}
 	return command("crun", "delete", name)
