@@ -148,7 +148,7 @@ func (a *app) openStore() (*store.Store, error) {
 }
 
 // fetcher returns the client of all downloads.
-func (a *app) fetcher() *fetch.Client {
+func (a *app) fetcher(transport http.RoundTripper) *fetch.Client {
 	vendor := a.vendorDir
 	if vendor == "" {
 		if beside := filepath.Join(a.dir(), "vendor"); isDir(beside) {
@@ -158,7 +158,7 @@ func (a *app) fetcher() *fetch.Client {
 	return &fetch.Client{
 		Dir:      filepath.Join(a.cacheDir, "downloads"),
 		Vendor:   vendor,
-		HTTP:     &http.Client{},
+		HTTP:     &http.Client{Transport: transport},
 		Offline:  a.offline,
 		Parallel: 6,
 		Progress: func(p fetch.Progress) {
@@ -183,8 +183,9 @@ func hostConfig() deb.HostConfig {
 
 // builder returns a Builder on the store.
 func (a *app) builder(st *store.Store) *assemble.Builder {
+	transport, registries := registryTransport()
 	return &assemble.Builder{
-		Store: st, Fetch: a.fetcher(), Cache: a.cacheDir, Dir: a.dir(),
+		Store: st, Fetch: a.fetcher(transport), Registries: registries, Cache: a.cacheDir, Dir: a.dir(),
 		Host: hostConfig(), HostArch: runtime.GOARCH, Init: initBinary, Agent: agentBinary, S3: s3Credentials(),
 		Progress: a.progress.event,
 	}

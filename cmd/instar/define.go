@@ -140,7 +140,8 @@ func (a *app) reportErrors(errs *config.Errors) error {
 }
 
 func explainCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var image bool
+	cmd := &cobra.Command{
 		Use:   "explain [PATH]",
 		Short: "Explain a key of the definition",
 		Long: `Explains the key at PATH, as in
@@ -148,9 +149,16 @@ func explainCommand(a *app) *cobra.Command {
   instar explain containers.broker.health
   instar explain boot.slotSize
 
-Names of your own (broker) and * both stand for any name.`,
+Names of your own (broker) and * both stand for any name.
+
+With --image PATH is a container of this definition, as containers.panel, and
+what is printed is what its OCI image says of it, and whether the definition says
+otherwise.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if image {
+				return a.explainImage(cmd, args)
+			}
 			path := ""
 			if len(args) == 1 {
 				path = args[0]
@@ -169,6 +177,8 @@ Names of your own (broker) and * both stand for any name.`,
 			return paths, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
+	cmd.Flags().BoolVar(&image, "image", false, "what the OCI image of a container says of it")
+	return cmd
 }
 
 func printExplanation(w io.Writer, e config.Explanation) error {

@@ -152,7 +152,8 @@ func vendorCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			plan, err := a.builder(st).PlanVendor(def, lk, dir)
+			b := a.builder(st)
+			plan, err := b.PlanVendor(def, lk, dir)
 			if err != nil {
 				return err
 			}
@@ -160,7 +161,7 @@ func vendorCommand(a *app) *cobra.Command {
 				if err := os.MkdirAll(dir, 0o755); err != nil {
 					return err
 				}
-				if err := a.builder(st).ExecuteVendor(cmd.Context(), plan); err != nil {
+				if err := b.ExecuteVendor(cmd.Context(), plan); err != nil {
 					return err
 				}
 			}

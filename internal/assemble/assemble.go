@@ -16,6 +16,7 @@ import (
 	"github.com/instar-os/instar/internal/source/deb"
 	"github.com/instar-os/instar/internal/source/fetch"
 	"github.com/instar-os/instar/internal/source/nix/s3"
+	"github.com/instar-os/instar/internal/source/oci"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/tree"
@@ -30,19 +31,20 @@ type Event struct {
 	Bytes bool  // Done and Total count bytes
 }
 
-// Builder builds one machine. All fields but Progress and Keyrings must be set.
+// Builder builds one machine. All fields but Progress, Registries and Keyrings must be set.
 type Builder struct {
-	Store    *store.Store
-	Fetch    *fetch.Client
-	Cache    string                            // directory of unpacked packages and tool trees
-	Dir      string                            // directory of the definition; local trees are below it
-	Host     deb.HostConfig                    // where the build host takes archives from
-	HostArch string                            // GOARCH of the build host
-	Init     func(arch string) ([]byte, error) // instar-init for an architecture
-	Agent    func(arch string) ([]byte, error) // instar-agent for an architecture
-	S3       s3.Credentials                    // for binary caches of Nix in S3; zero: requests are not signed
-	Parallel int                               // packages unpacked at a time; 0: one for each CPU
-	Progress func(Event)                       // called by any goroutine
+	Store      *store.Store
+	Fetch      *fetch.Client
+	Cache      string                            // directory of unpacked packages and tool trees
+	Dir        string                            // directory of the definition; local trees are below it
+	Host       deb.HostConfig                    // where the build host takes archives from
+	HostArch   string                            // GOARCH of the build host
+	Init       func(arch string) ([]byte, error) // instar-init for an architecture
+	Agent      func(arch string) ([]byte, error) // instar-agent for an architecture
+	S3         s3.Credentials                    // for binary caches of Nix in S3; zero: requests are not signed
+	Parallel   int                               // packages unpacked at a time; 0: one for each CPU
+	Progress   func(Event)                       // called by any goroutine
+	Registries *oci.Registries                   // that Fetch's transport knows; nil: no images from registries
 
 	epoch    int64          // of the lock at hand, seconds since 1970
 	closures []lock.Closure // of the lock and architecture at hand
@@ -74,6 +76,9 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 	b.epoch = lk.Epoch
 	trees, err := b.Trees(ctx, def, lk, arch, usedTrees(def))
 	if err != nil {
+		return nil, err
+	}
+	if def, _, err = b.withImages(ctx, def, lk, arch, trees); err != nil {
 		return nil, err
 	}
 	b.report(Event{Stage: "containers"})

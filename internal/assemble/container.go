@@ -112,6 +112,9 @@ func (b *Builder) container(ctx context.Context, name string, def *config.Defini
 	if err := b.checkPrograms(root, &out, arch); err != nil {
 		return system.Container{}, err
 	}
+	if err := makeDir(root, &out, b.epoch); err != nil {
+		return system.Container{}, err
+	}
 	points := out
 	points.DNS = nameServers(def, name)
 	if err := addMountPoints(root, launch.MountPoints(&points), b.epoch); err != nil {
@@ -119,6 +122,19 @@ func (b *Builder) container(ctx context.Context, name string, def *config.Defini
 	}
 	out.Image, err = b.Store.PutImage(ctx, root)
 	return out, err
+}
+
+// makeDir makes the working directory where no tree has it, as docker does for
+// images that name one.
+func makeDir(root *tree.Tree, c *system.Container, epoch int64) error {
+	at, there := root.Resolve(c.Dir)
+	covered := func(p string) bool { return c.Dir == p || strings.HasPrefix(c.Dir, p+"/") }
+	if there || covered("/tmp") || covered("/run") || covered("/dev") || covered("/proc") || covered("/sys") ||
+		slices.ContainsFunc(c.Tmpfs, func(t system.Tmpfs) bool { return covered(t.Path) }) ||
+		slices.ContainsFunc(c.Data, func(d system.Data) bool { return covered(d.Path) }) {
+		return nil
+	}
+	return root.Put(at, tree.Entry{Kind: tree.Dir, Mode: 0o755, MTime: epoch, Owner: "working directory"})
 }
 
 // addMountPoints makes what the runtime mounts upon exist in a read-only root.

@@ -15,6 +15,7 @@ import (
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/lock"
+	"github.com/instar-os/instar/internal/source/fetch"
 	"github.com/instar-os/instar/internal/source/oci"
 	"github.com/instar-os/instar/internal/tree"
 )
@@ -62,12 +63,53 @@ func (b *Builder) lockImages(ctx context.Context, def *config.Definition) ([]loc
 }
 
 func (b *Builder) lockImage(ctx context.Context, decl config.Tree, arch string) (*oci.Image, error) {
+	if decl.Path.For(arch) == "" {
+		r, err := b.remote(decl.Image)
+		if err != nil {
+			return nil, err
+		}
+		top, err := r.Resolve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		img, err := oci.Choose(ctx, r, top, arch)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", decl.Image, err)
+		}
+		return img, nil
+	}
 	l, err := b.openLocal(decl, arch)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
 	return l.Find(ctx, decl.Image, arch)
+}
+
+func (b *Builder) remote(name string) (*oci.Remote, error) {
+	ref, err := oci.ParseReference(name)
+	return &oci.Remote{Ref: ref, Fetch: b.Fetch}, err
+}
+
+// reach tells the transport how the definition reaches registries.
+func (b *Builder) reach(def *config.Definition) error {
+	if b.Registries == nil {
+		return nil
+	}
+	known := map[string]oci.Registry{}
+	for host, r := range def.Registries {
+		k := oci.Registry{Mirrors: r.Mirrors, Plain: r.Plain}
+		if r.CA != "" {
+			pem, err := b.KeyFile(r.CA)
+			if err != nil {
+				return fmt.Errorf("registries.%s.ca: %w", host, err)
+			}
+			k.CA = pem
+		}
+		known[host] = k
+	}
+	b.Registries.Use(known)
+	return nil
 }
 
 func (b *Builder) openLocal(decl config.Tree, arch string) (*oci.Local, error) {
@@ -95,19 +137,95 @@ func (b *Builder) imageTree(ctx context.Context, decl config.Tree, lk *lock.Lock
 	if !ok {
 		return nil, fmt.Errorf("the lock has no image for it on %s; run instar lock --update", arch)
 	}
+	place, img, err := b.openImage(ctx, decl, pin, arch)
+	if err != nil {
+		return nil, err
+	}
+	defer place.Close()
+	if r, ok := place.(remotePlace); ok {
+		if err := b.fetchLayers(ctx, r.Remote, img); err != nil {
+			return nil, err
+		}
+	}
+	return b.readImage(ctx, img, place, "image "+pin.Name)
+}
+
+// fetchLayers downloads the layers that were not read before, several at a time.
+func (b *Builder) fetchLayers(ctx context.Context, r *oci.Remote, img *oci.Image) error {
+	c, err := img.ReadConfig(ctx, r)
+	if err != nil {
+		return err
+	}
+	var want []fetch.Request
+	for i, l := range img.Layers {
+		if i < len(c.RootFS.DiffIDs) && b.layers().load(l, c.RootFS.DiffIDs[i]) == nil {
+			want = append(want, r.Ref.Request(l))
+		}
+	}
+	_, err = b.Fetch.GetAll(ctx, want)
+	return err
+}
+
+func (b *Builder) layers() *layerCache {
+	return &layerCache{filepath.Join(b.Cache, "layers"), b.Store.Has}
+}
+
+// openImage opens what the lock pins. Close it.
+func (b *Builder) openImage(ctx context.Context, decl config.Tree, pin lock.Image, arch string) (place, *oci.Image, error) {
+	if decl.Path.For(arch) == "" {
+		r, err := b.remote(pin.Name)
+		return remotePlace{r}, ofPin(pin), err
+	}
 	l, err := b.openLocal(decl, arch)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer l.Close()
 	img, err := l.Find(ctx, decl.Image, arch)
+	if err == nil && !same(pinned(img, pin.Tree, arch, pin.Name), pin) {
+		err = fmt.Errorf("image %s is not the one that the lock pins any more; run instar lock --update to take the new one", pin.Name)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	return l, img, nil
+}
+
+// place is an oci.Place to be closed.
+type place interface {
+	oci.Place
+	Close() error
+}
+
+type remotePlace struct{ *oci.Remote }
+
+func (remotePlace) Close() error { return nil }
+
+// ofPin is the image that a lock pins.
+func ofPin(pin lock.Image) *oci.Image {
+	of := func(b lock.Blob) oci.Descriptor { return oci.Descriptor{Digest: "sha256:" + b.SHA256, Size: b.Size} }
+	img := &oci.Image{Manifest: oci.ManifestOf(pin.Manifest.SHA256, pin.Manifest.Size), Config: of(pin.Config)}
+	for _, l := range pin.Layers {
+		img.Layers = append(img.Layers, of(l))
+	}
+	return img
+}
+
+// imageRequests are the downloads of a pinned image; none when it is local.
+func imageRequests(def *config.Definition, pin lock.Image) ([]fetch.Request, error) {
+	decl, ok := def.Trees[pin.Tree]
+	if !ok || decl.From != "oci" || decl.Path.For(pin.Arch) != "" {
+		return nil, nil
+	}
+	ref, err := oci.ParseReference(pin.Name)
 	if err != nil {
 		return nil, err
 	}
-	if now := pinned(img, name, arch, pin.Name); !same(now, pin) {
-		return nil, fmt.Errorf("image %s is not the one that the lock pins any more; run instar lock --update to take the new one", pin.Name)
+	img := ofPin(pin)
+	out := []fetch.Request{ref.Request(img.Manifest), ref.Request(img.Config)}
+	for _, l := range img.Layers {
+		out = append(out, ref.Request(l))
 	}
-	return b.readImage(ctx, img, l, "image "+pin.Name)
+	return out, nil
 }
 
 // same reports whether two pins name the same content.
@@ -116,7 +234,7 @@ func same(a, b lock.Image) bool {
 }
 
 func (b *Builder) readImage(ctx context.Context, img *oci.Image, p oci.Place, owner string) (*tree.Tree, error) {
-	cache := &layerCache{filepath.Join(b.Cache, "layers"), b.Store.Has}
+	cache := b.layers()
 	return img.Read(ctx, p, oci.ReadOptions{
 		Objects: b.Store, Owner: owner, Parallel: b.parallel(), Load: cache.load, Save: cache.save,
 	})

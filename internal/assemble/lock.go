@@ -60,6 +60,9 @@ type LockOptions struct {
 // Lock resolves every input of the definition and pins it by digest. It
 // downloads all packages, because their maintainer scripts must be read.
 func (b *Builder) Lock(ctx context.Context, def *config.Definition, opts LockOptions) (*lock.Lock, error) {
+	if err := b.reach(def); err != nil {
+		return nil, err
+	}
 	request, err := config.RequestDigest(def)
 	if err != nil {
 		return nil, err

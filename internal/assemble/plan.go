@@ -34,6 +34,16 @@ func (b *Builder) PlanFetch(def *config.Definition, lk *lock.Lock, arches []stri
 		if err != nil {
 			return nil, err
 		}
+		for _, pin := range lk.Images {
+			if pin.Arch != arch {
+				continue
+			}
+			more, err := imageRequests(def, pin)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, more...)
+		}
 		for _, r := range all {
 			if !b.Fetch.Has(r.SHA256) && !slices.Contains(plan.Files, r) {
 				plan.Files = append(plan.Files, r)
@@ -60,6 +70,9 @@ type VendorPlan struct {
 // tools, and downloaded files.
 func (b *Builder) PlanVendor(def *config.Definition, lk *lock.Lock, dir string) (*VendorPlan, error) {
 	plan := &VendorPlan{Dir: dir}
+	if err := b.reach(def); err != nil {
+		return nil, err
+	}
 	var pkgs []lock.Package
 	for _, set := range []map[string]*lock.Inputs{lk.Arches, lk.Tools} {
 		for _, in := range set {
@@ -74,6 +87,13 @@ func (b *Builder) PlanVendor(def *config.Definition, lk *lock.Lock, dir string) 
 		all = append(all, fetch.Request{URL: f.URL, SHA256: f.SHA256, Size: f.Size, What: "tree " + f.Tree})
 	}
 	all = append(all, plan.closures(def, lk)...)
+	for _, pin := range lk.Images {
+		more, err := imageRequests(def, pin)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
 	slices.SortFunc(all, func(x, y fetch.Request) int { return strings.Compare(x.SHA256, y.SHA256) })
 	all = slices.CompactFunc(all, func(x, y fetch.Request) bool { return x.SHA256 == y.SHA256 })
 	for _, r := range all {

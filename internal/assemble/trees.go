@@ -32,6 +32,9 @@ import (
 // of an earlier build; local trees are read anew each time.
 func (b *Builder) Trees(ctx context.Context, def *config.Definition, lk *lock.Lock, arch string, names []string) (map[string]*tree.Tree, error) {
 	b.epoch, b.closures = lk.Epoch, closuresOf(lk, arch)
+	if err := b.reach(def); err != nil {
+		return nil, err
+	}
 	out := map[string]*tree.Tree{}
 	var missing []string
 	for _, name := range names {

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -13,7 +14,7 @@ func (c *checker) container(at string, ct Container) {
 	for i, name := range ct.After {
 		c.named(index(at+".after", i), name, "container", sorted(c.def.Containers))
 	}
-	c.program(at+".command", ct.Command)
+	c.command(at, ct)
 	for i, command := range ct.Prepare {
 		c.program(index(at+".prepare", i), command)
 	}
@@ -34,6 +35,25 @@ func (c *checker) container(at string, ct Container) {
 	if ct.Health != nil {
 		c.health(at+".health", ct)
 	}
+}
+
+// command checks what is started. A container with an OCI image need not say.
+func (c *checker) command(at string, ct Container) {
+	image := slices.ContainsFunc(ct.Trees, func(t string) bool { return c.def.Trees[t].From == "oci" })
+	if c.has(at+".args") && (!image || c.has(at+".command")) {
+		reason := "stands beside command"
+		if !image {
+			reason = "means nothing without an OCI image"
+		}
+		c.wrongKey(at+".args", reason, "write all arguments into command")
+	}
+	if !c.has(at + ".command") {
+		if !image {
+			c.missing(at, "command", "write it as command: [/usr/sbin/mosquitto, -c, /etc/mosquitto/mosquitto.conf]")
+		}
+		return
+	}
+	c.program(at+".command", ct.Command)
 }
 
 // program checks a command, which begins with a path in the container.

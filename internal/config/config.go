@@ -88,6 +88,11 @@ func complete(def *Definition, places map[string]place) {
 	for name, ct := range def.Containers {
 		or(&ct.Restart.Policy, map[bool]string{true: "on-failure", false: "always"}[ct.OneShot])
 		ct.At = places[fmt.Sprintf("containers.%s", name)].key.Short()
+		for _, key := range []string{"command", "dir", "user", "stop.signal", "stop.timeout", "health"} {
+			if _, ok := places[fmt.Sprintf("containers.%s.%s", name, key)]; ok {
+				ct.Given = append(ct.Given, key)
+			}
+		}
 		def.Containers[name] = ct
 	}
 }

@@ -56,6 +56,8 @@ var formats = map[string]format{
 	"closure":  {want: "a store path", hint: "write /nix/store/HASH-NAME, or the relative path of a symlink to one", pattern: regexp.MustCompile(`^(/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]+|[^/\s].*)$`)},
 	"nixcache": {want: "a binary cache or store", hint: "write https://HOST, s3://BUCKET?region=REGION, file:DIR or store:DIR", pattern: regexp.MustCompile(`^(https?://[^\s/]+\S*|s3://[^\s/]+\S*|(file|store):\S+)$`), check: cacheURL},
 	"nixkey":   {want: "a public key of a binary cache", hint: "write NAME:BASE64, as nix-store --generate-binary-cache-key prints it", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*:[A-Za-z0-9+/]{43}=$`)},
+	"registry": {want: "a registry", hint: "write HOST or HOST:PORT", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?$`)},
+	"mirror":   {want: "a place in a registry", hint: "write HOST, HOST:PORT or HOST:PORT/PATH", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)},
 
 	"key": {want: "the public half of a key", hint: "instar key new prints it: instar-public-1: and 43 letters, digits, - and _", pattern: regexp.MustCompile(`^instar-public-1:[A-Za-z0-9_-]{43}$`)},
 

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // A number is a name of the kernel's interface with its value.
 type number struct {
@@ -30,6 +33,17 @@ func lookup(table []number, name string) (int, bool) {
 // arm64 number them alike.
 func SignalNumber(name string) (int, bool) {
 	return lookup(signals, strings.TrimPrefix(name, "SIG"))
+}
+
+// SignalName returns the name of a signal as a definition writes it: TERM for
+// TERM, SIGTERM and 15.
+func SignalName(s string) (string, bool) {
+	for _, n := range signals {
+		if n.name == strings.TrimPrefix(s, "SIG") || strconv.Itoa(n.value) == s {
+			return n.name, true
+		}
+	}
+	return "", false
 }
 
 // CapabilityNumber returns the number of a capability, as NET_ADMIN or

@@ -18,6 +18,7 @@ type Definition struct {
 	Include        []string                 `yaml:"include" is:"relative" unique:"true" doc:"Further definition files, relative to this one, whose keys are added to it. A key set in two of them is an error."`
 	Patches        []string                 `yaml:"patches" is:"relative" unique:"true" doc:"Files laid over the definition in order: maps are merged, everything else is replaced, null removes a key."`
 	Sources        map[string]Source        `yaml:"sources" keys:"source" doc:"Where inputs come from, by name."`
+	Registries     map[string]Registry      `yaml:"registries" keys:"registry" doc:"How registries of OCI images are reached, by HOST or HOST:PORT. Credentials are not the definition's: those of podman and docker are used. Changes nothing of what a lock pins."`
 	Kernel         Kernel                   `yaml:"kernel,required" doc:"The kernel and the modules of the initrd." example:"{from: debian, package: linux-image-cloud-amd64}"`
 	Boot           Boot                     `yaml:"boot" doc:"Firmware, slots and the start of the machine."`
 	Tools          Tools                    `yaml:"tools" doc:"Programs that instar itself runs while building and in instar vm."`
@@ -39,6 +40,13 @@ type Source struct {
 	Keyring    string   `yaml:"keyring" is:"relative" doc:"debian for the keys of the Debian archive, or a file of OpenPGP public keys." default:"debian"`
 	Priority   int      `yaml:"priority" doc:"Preference among sources for the same package, as apt's pin priority: the highest wins, then the highest version." default:"500"`
 	Expired    string   `yaml:"expired" doc:"What to do at lock time with a suite whose Valid-Until has passed." enum:"refuse,accept" default:"refuse"`
+}
+
+// Registry is how a registry of OCI images is reached.
+type Registry struct {
+	Mirrors []string `yaml:"mirrors" is:"mirror" unique:"true" doc:"HOST, HOST:PORT or HOST/PATH, asked in order before the registry itself." example:"[\"cache.example.org:5000/hub\"]"`
+	CA      string   `yaml:"ca" is:"relative" doc:"File of certificates in PEM, relative to the definition, whose authorities are believed beside the system's."`
+	Plain   bool     `yaml:"plain" doc:"Speak HTTP without TLS." default:"false"`
 }
 
 // Kernel selects the kernel package and the modules of the initrd.
@@ -121,11 +129,12 @@ type Tree struct {
 // Container is file trees and how to start what is in them.
 type Container struct {
 	Trees        []string          `yaml:"trees,required" is:"name" unique:"true" doc:"Trees, later ones over earlier ones." example:"[broker, conf]"`
-	Command      []string          `yaml:"command,required" doc:"Program, with its absolute path in the container, and arguments." example:"[/usr/sbin/mosquitto, -c, /etc/mosquitto/mosquitto.conf]"`
+	Command      []string          `yaml:"command" doc:"Program, with its absolute path in the container, and arguments. Default: the entrypoint and cmd of its OCI image; a container without one must have it." example:"[/usr/sbin/mosquitto, -c, /etc/mosquitto/mosquitto.conf]"`
+	Args         []string          `yaml:"args" doc:"Arguments in the place of the cmd of its OCI image, whose entrypoint stays." example:"[--verbose]"`
 	Prepare      [][]string        `yaml:"prepare" doc:"Commands run to success, in order, before the command and in the same sandbox."`
-	Env          map[string]string `yaml:"env" keys:"variable" doc:"Environment, beside PATH, HOME, HOSTNAME and USER."`
-	Dir          string            `yaml:"dir" is:"absolute" doc:"Working directory." default:"/"`
-	User         string            `yaml:"user" is:"user" or:"integer" min:"0" max:"4294967294" doc:"User by name from the container's own /etc/passwd, or UID or UID:GID." default:"0"`
+	Env          map[string]string `yaml:"env" keys:"variable" doc:"Environment, beside PATH, HOME, HOSTNAME and USER, and over that of its OCI image."`
+	Dir          string            `yaml:"dir" is:"absolute" doc:"Working directory. Of an OCI image: the image's." default:"/"`
+	User         string            `yaml:"user" is:"user" or:"integer" min:"0" max:"4294967294" doc:"User by name from the container's own /etc/passwd, or UID or UID:GID. Of an OCI image: the image's." default:"0"`
 	Groups       []string          `yaml:"groups" is:"group" or:"integer" min:"0" max:"4294967294" unique:"true" doc:"Supplementary groups by name or number. Default: those of /etc/group."`
 	Root         string            `yaml:"root" doc:"Whether the root file system may be written; ephemeral writes go to memory." enum:"read-only,ephemeral" default:"read-only"`
 	Tmpfs        []Tmpfs           `yaml:"tmpfs" doc:"Memory file systems beside /tmp and /run, which every container has."`
@@ -150,13 +159,15 @@ type Container struct {
 	Logs         Logs              `yaml:"logs" doc:"How much of its output is kept."`
 	OneShot      bool              `yaml:"oneshot" doc:"The command ends by itself; its success counts as health."`
 	Restart      Restart           `yaml:"restart" doc:"When to start it again. A plain word gives the policy."`
-	Health       *Health           `yaml:"health" doc:"How to find out that it does its work. Without it, running is healthy."`
+	Health       *Health           `yaml:"health" doc:"How to find out that it does its work. Without it, and without one of its OCI image, running is healthy."`
 	Stop         Stop              `yaml:"stop" doc:"How it is asked to end."`
 	After        []string          `yaml:"after" is:"name" unique:"true" doc:"Containers that must be healthy before it is started."`
 	Needs        []string          `yaml:"needs" is:"name" unique:"true" doc:"Containers as after; it is also stopped when one of them stops or ends, and started again with it."`
 
 	// At is where the container's name stands, "file:line". Not a key.
 	At string `yaml:"-"`
+	// Given are the keys, of those that an image may set, that the definition sets. Not a key.
+	Given []string `yaml:"-" json:",omitempty"`
 }
 
 // Tmpfs is a memory file system.

@@ -232,7 +232,7 @@ func (p *partial) receive(ctx context.Context) error {
 	}
 	resp, err := p.client.http().Do(req)
 	if err != nil {
-		return &temporary{err}
+		return unreachable(err)
 	}
 	defer resp.Body.Close()
 	switch {

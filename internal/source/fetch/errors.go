@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,4 +54,14 @@ func (r Request) name() string {
 func joinSorted(errs []error) error {
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// unreachable says that no answer came, which may be otherwise next time,
+// unless it is the server's certificate that is not believed.
+func unreachable(err error) error {
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) {
+		return err
+	}
+	return &temporary{err}
 }

@@ -128,7 +128,7 @@ func (c *Client) ask(ctx context.Context, r Request, last *answer, m *meter) (*a
 	req.Header.Set("Cache-Control", "max-age=0")
 	resp, err := c.http().Do(req)
 	if err != nil {
-		return nil, &temporary{err}
+		return nil, unreachable(err)
 	}
 	defer resp.Body.Close()
 	switch {

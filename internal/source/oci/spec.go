@@ -100,6 +100,11 @@ var manifestTypes = []string{
 	"application/vnd.docker.distribution.manifest.v2+json",
 }
 
+// ManifestOf describes a manifest or index.
+func ManifestOf(sha256 string, size int64) Descriptor {
+	return Descriptor{MediaType: manifestTypes[0], Digest: "sha256:" + sha256, Size: size}
+}
+
 // parseDocument reads a manifest or an index.
 func parseDocument(b []byte) (*document, error) {
 	var d document
