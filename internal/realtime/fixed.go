@@ -205,3 +205,14 @@ func (l *load) moments(beside []load, window Time) ([]Time, bool) {
 	slices.Sort(all)
 	return slices.Compact(all), true
 }
+
+// Blocking bounds how long less urgent tasks keep a task of fixed priority
+// waiting, nanoseconds; 0 for one that is not in the set.
+func Blocking(s *Set, task string) Time {
+	for i := range s.Tasks {
+		if t := &s.Tasks[i]; t.Name == task && t.Policy != Deadline {
+			return mul(s.blocking(t, s.on(t.CPU)), Time(1+t.Suspensions))
+		}
+	}
+	return 0
+}
