@@ -37,6 +37,7 @@ func Analyse(s *Set) (*Report, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
+	s = s.prepared()
 	r := &Report{Holds: true, Assumptions: s.assumptions()}
 	for _, cpu := range s.CPUs() {
 		s.analyseCPU(cpu, r)
@@ -230,7 +231,7 @@ func (s *Set) blocking(t *Task, tasks []*Task) Time {
 		if !blocks(o, t) {
 			continue
 		}
-		stiff = max(stiff, o.NonPreemptive)
+		stiff = max(stiff, o.NonPreemptive, s.stuck(o))
 		var its Time
 		for _, c := range o.Sections {
 			if wanted[c.Resource] {
@@ -244,7 +245,7 @@ func (s *Set) blocking(t *Task, tasks []*Task) Time {
 	for _, length := range longest {
 		byResource = add(byResource, length)
 	}
-	if s.Protocol == Ceiling {
+	if s.Protocol == Ceiling || s.Protocol == Spinning {
 		return max(stiff, most)
 	}
 	return add(stiff, min(byTask, byResource))
@@ -314,6 +315,9 @@ func (s *Set) assumptions() []string {
 	}
 	if !s.Overheads.Measured {
 		all = append(all, fmt.Sprintf("the kernel takes no more than %d ns a context switch and %d ns a release, which nobody measured", s.Overheads.Switch, s.Overheads.Release))
+	}
+	if len(s.shared) > 0 {
+		all = append(all, "a task that waits for a resource which other processors lock, or holds it, is not preempted; waits are served in order, and each section is entered once a job")
 	}
 	for i := range s.Tasks {
 		if len(s.Tasks[i].Sections) > 0 {

@@ -209,6 +209,7 @@ func (l *load) moments(beside []load, window Time) ([]Time, bool) {
 // Blocking bounds how long less urgent tasks keep a task of fixed priority
 // waiting, nanoseconds; 0 for one that is not in the set.
 func Blocking(s *Set, task string) Time {
+	s = s.prepared()
 	for i := range s.Tasks {
 		if t := &s.Tasks[i]; t.Name == task && t.Policy != Deadline {
 			return mul(s.blocking(t, s.on(t.CPU)), Time(1+t.Suspensions))
@@ -216,3 +217,7 @@ func Blocking(s *Set, task string) Time {
 	}
 	return 0
 }
+
+// Cost is what a job takes of its processor at most, nanoseconds: with the
+// kernel's part and what it spins.
+func Cost(s *Set, t *Task) Time { return s.prepared().cost(t) }

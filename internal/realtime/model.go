@@ -83,6 +83,8 @@ type Set struct {
 	Protocol  Protocol  `json:"protocol,omitempty"` // "": Inheritance
 	Supply    Supply    `json:"supply,omitzero"`    // what each processor gives to the set
 	Overheads Overheads `json:"overheads,omitzero"`
+
+	shared map[string]map[int]Time // Spinning: by resource and CPU the longest section
 }
 
 // Limits of a set: they bound what a foreign file can make us compute.
@@ -101,8 +103,8 @@ func (s *Set) Check() error {
 		return fmt.Errorf("%d tasks; at most %d are analysed", len(s.Tasks), MaxTasks)
 	}
 	var errs []error
-	if s.Protocol != "" && s.Protocol != Inheritance && s.Protocol != Ceiling {
-		errs = append(errs, fmt.Errorf("protocol %q is neither %s nor %s", s.Protocol, Inheritance, Ceiling))
+	if s.Protocol != "" && s.Protocol != Inheritance && s.Protocol != Ceiling && s.Protocol != Spinning {
+		errs = append(errs, fmt.Errorf("protocol %q is none of %s, %s, %s", s.Protocol, Inheritance, Ceiling, Spinning))
 	}
 	if err := s.Supply.check(); err != nil {
 		errs = append(errs, err)
@@ -124,8 +126,11 @@ func (s *Set) Check() error {
 		}
 		names[t.Name] = true
 		for _, c := range t.Sections {
-			if cpu, ok := home[c.Resource]; ok && cpu != t.CPU {
-				errs = append(errs, fmt.Errorf("task %q: resource %q is also locked on CPU %d; locks across processors are not analysed", t.Name, c.Resource, cpu))
+			if cpu, ok := home[c.Resource]; ok && cpu != t.CPU && s.Protocol != Spinning {
+				errs = append(errs, fmt.Errorf("task %q: resource %q is also locked on CPU %d; locks across processors need the protocol %s", t.Name, c.Resource, cpu, Spinning))
+			}
+			if t.Suspension > 0 && s.Protocol == Spinning {
+				errs = append(errs, fmt.Errorf("task %q: with the protocol %s a task that locks does not suspend itself", t.Name, Spinning))
 			}
 			home[c.Resource] = t.CPU
 		}
@@ -178,9 +183,9 @@ func (t *Task) due() Time {
 }
 
 // cost returns what a job takes of its processor: with a switch to it and one
-// back (Burns, Tindell, Wellings 1995), and its release.
+// back (Burns, Tindell, Wellings 1995), its release, and what it spins.
 func (s *Set) cost(t *Task) Time {
-	return add(t.WCET, add(mul(2, s.Overheads.Switch), s.Overheads.Release))
+	return add(add(t.WCET, s.spins(t)), add(mul(2, s.Overheads.Switch), s.Overheads.Release))
 }
 
 // CPUs returns the processors that tasks stand on, ascending.

@@ -121,6 +121,9 @@ func rank(t *realtime.Task) int {
 // others see.
 func cost(s *set, t *realtime.Task) (own, other, jitter int64) {
 	c := t.WCET + 2*s.Overheads.Switch + s.Overheads.Release
+	for _, x := range t.Sections {
+		c += s.elsewhere(t, x)
+	}
 	own = c + t.Suspension
 	if t.Suspension == 0 {
 		return own, c, t.Jitter
@@ -129,6 +132,27 @@ func cost(s *set, t *realtime.Task) (own, other, jitter int64) {
 		return own, c, t.Jitter + max(due(t)-c, 0)
 	}
 	return own, own, t.Jitter
+}
+
+// elsewhere is how long a task may wait for a section's resource that tasks of
+// other processors lock: for the longest section of each.
+func (s *set) elsewhere(t *realtime.Task, c realtime.Section) int64 {
+	if s.Protocol != realtime.Spinning {
+		return 0
+	}
+	longest := map[int]int64{}
+	for i := range s.Tasks {
+		for _, o := range s.Tasks[i].Sections {
+			if cpu := s.Tasks[i].CPU; o.Resource == c.Resource && cpu != t.CPU {
+				longest[cpu] = max(longest[cpu], o.Length)
+			}
+		}
+	}
+	var sum int64
+	for _, l := range longest {
+		sum += l
+	}
+	return sum
 }
 
 func task(s *set, r *realtime.Report, v *realtime.Response) error {
@@ -349,6 +373,11 @@ func blocking(s *set, t *realtime.Task) int64 {
 			continue
 		}
 		stiff = max(stiff, o.NonPreemptive)
+		for _, c := range o.Sections {
+			if wait := s.elsewhere(o, c); wait > 0 {
+				stiff = max(stiff, c.Length+wait)
+			}
+		}
 		its := int64(0)
 		for _, c := range o.Sections {
 			if wanted[c.Resource] {
@@ -361,7 +390,7 @@ func blocking(s *set, t *realtime.Task) int64 {
 		byResource += l
 	}
 	times := int64(1 + t.Suspensions)
-	if s.Protocol == realtime.Ceiling {
+	if s.Protocol != realtime.Inheritance && s.Protocol != "" {
 		return max(stiff, most) * times
 	}
 	return (stiff + min(byTask, byResource)) * times

@@ -65,6 +65,7 @@ type one struct {
 type machine struct {
 	s     *realtime.Set
 	tasks []*realtime.Task
+	costs []Time // of a job, as the analysis counts it
 	chart *Chart
 	open  []one
 	count int
@@ -115,6 +116,7 @@ func due(t *realtime.Task) Time {
 // events lists all jobs of the chart.
 func (m *machine) events() error {
 	for _, t := range m.tasks {
+		m.costs = append(m.costs, realtime.Cost(m.s, t)+t.Suspension)
 		row := Row{Task: t.Name}
 		for event := -t.Jitter; event < m.chart.Until; event += t.Period {
 			ready := max(event, 0)
@@ -132,11 +134,6 @@ func (m *machine) events() error {
 		m.chart.Rows = append(m.chart.Rows, row)
 	}
 	return nil
-}
-
-// cost of a job, as the analysis counts it.
-func (m *machine) cost(t *realtime.Task) Time {
-	return t.WCET + t.Suspension + 2*m.s.Overheads.Switch + m.s.Overheads.Release
 }
 
 // run executes the jobs until the chart's end.
@@ -179,7 +176,7 @@ func (m *machine) release(now Time) {
 		for j, job := range m.chart.Rows[r].Jobs {
 			if job.Ready == now {
 				m.count++
-				m.open = append(m.open, one{r, j, m.cost(m.tasks[r]), m.count})
+				m.open = append(m.open, one{r, j, m.costs[r], m.count})
 			}
 		}
 	}
