@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/instar-os/instar/internal/realtime"
-	"github.com/instar-os/instar/internal/realtime/check"
-	"github.com/instar-os/instar/internal/realtime/taskset"
 )
 
 func rtCommand(a *app) *cobra.Command {
@@ -21,7 +18,7 @@ func rtCommand(a *app) *cobra.Command {
 		Short: "Prove that tasks meet their deadlines",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(rtCheckCommand(a))
+	cmd.AddCommand(rtCheckCommand(a), rtMarginsCommand(a), rtAssignCommand(a), rtBudgetCommand(a), rtPlotCommand(a))
 	return cmd
 }
 
@@ -39,24 +36,7 @@ with 1 when a deadline can be missed.`,
 			if err != nil {
 				return err
 			}
-			set, err := taskset.Parse(args[0], data)
-			if err != nil {
-				return err
-			}
-			report, err := realtime.Analyse(set)
-			if err != nil {
-				return err
-			}
-			if err := check.Report(set, report); err != nil {
-				return fmt.Errorf("the analysis is not to be trusted: its certificate does not hold: %w", err)
-			}
-			if err := a.print(report, func(w io.Writer) error { return printVerdicts(w, report) }); err != nil {
-				return err
-			}
-			if !report.Holds {
-				return errors.New("not all deadlines are met")
-			}
-			return nil
+			return a.checkSet(args[0], data)
 		},
 	}
 }
@@ -94,11 +74,16 @@ func printVerdicts(w io.Writer, r *realtime.Report) error {
 		fmt.Fprintf(w, "the kernel %s the deadline tasks of CPU %d: %.1f%% of the CPU, its limit is %.1f%%\n",
 			word, k.CPU, float64(k.Used)*100/(1<<20), float64(k.Limit)*100/(1<<20))
 	}
-	if r.Conditional {
+	return printTerms(w, r.Conditional, r.Assumptions)
+}
+
+// printTerms says on what a verdict rests.
+func printTerms(w io.Writer, conditional bool, assumptions []string) error {
+	if conditional {
 		fmt.Fprintln(w, "this holds on the condition that the overheads are as the file says: they were not measured")
 	}
 	fmt.Fprintln(w, "assumed:")
-	for _, s := range r.Assumptions {
+	for _, s := range assumptions {
 		fmt.Fprintf(w, "- %s\n", s)
 	}
 	return nil

@@ -23,15 +23,12 @@ var ErrGrows = errors.New("the response times grow without end")
 // of the chain's first task. A task that follows none keeps its own jitter. When
 // a deadline is missed the search ends, and bounds may still be too small.
 func Propagate(s *realtime.Set, after map[string]string) (*realtime.Set, *realtime.Report, error) {
-	out := *s
-	out.Tasks = slices.Clone(s.Tasks)
-	index := map[string]int{}
-	for i := range out.Tasks {
-		index[out.Tasks[i].Name] = i
-	}
-	if err := inherit(&out, after, index); err != nil {
+	with, err := Inherit(s, after)
+	if err != nil {
 		return nil, nil, err
 	}
+	out := *with
+	index := byName(&out)
 	for range maxRounds {
 		r, err := realtime.Analyse(&out)
 		if err != nil {
@@ -55,18 +52,34 @@ func Propagate(s *realtime.Set, after map[string]string) (*realtime.Set, *realti
 			}
 		}
 		if !changed {
+			for i := range r.Tasks {
+				r.Tasks[i].Exact = false // the latest of all need not come together
+			}
 			return &out, r, nil
 		}
 	}
 	return nil, nil, ErrGrows
 }
 
-// inherit gives each task that follows another the period of its chain's first.
-func inherit(s *realtime.Set, after map[string]string, index map[string]int) error {
+func byName(s *realtime.Set) map[string]int {
+	index := map[string]int{}
+	for i := range s.Tasks {
+		index[s.Tasks[i].Name] = i
+	}
+	return index
+}
+
+// Inherit returns the set in which each task that follows another has the period
+// of its chain's first, and checks it.
+func Inherit(s *realtime.Set, after map[string]string) (*realtime.Set, error) {
+	out := *s
+	out.Tasks = slices.Clone(s.Tasks)
+	s = &out
+	index := byName(s)
 	for name := range after {
 		i, ok := index[name]
 		if !ok {
-			return fmt.Errorf("%q follows another task, but there is no task of that name", name)
+			return nil, fmt.Errorf("%q follows another task, but there is no task of that name", name)
 		}
 		at := name
 		for steps := 0; ; steps++ {
@@ -75,18 +88,18 @@ func inherit(s *realtime.Set, after map[string]string, index map[string]int) err
 				break
 			}
 			if _, known := index[before]; !known {
-				return fmt.Errorf("task %s follows %q, which does not exist", at, before)
+				return nil, fmt.Errorf("task %s follows %q, which does not exist", at, before)
 			}
 			if at = before; steps > len(after) {
-				return fmt.Errorf("task %s follows itself", name)
+				return nil, fmt.Errorf("task %s follows itself", name)
 			}
 		}
 		t := &s.Tasks[i]
 		first := &s.Tasks[index[at]]
 		if t.Period != 0 && t.Period != first.Period {
-			return fmt.Errorf("task %s has a period of %d ns; it follows %s, which has %d", name, t.Period, at, first.Period)
+			return nil, fmt.Errorf("task %s has a period of %d ns; it follows %s, which has %d", name, t.Period, at, first.Period)
 		}
 		t.Period, t.Jitter = first.Period, 0
 	}
-	return nil
+	return s, s.Check()
 }

@@ -17,14 +17,24 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/instar-os/instar/internal/realtime"
+	"github.com/instar-os/instar/internal/realtime/chain"
+	"github.com/instar-os/instar/internal/realtime/global"
 )
 
 // MaxSize is the largest file that Parse reads, in bytes.
 const MaxSize = 8 << 20
 
+// File is a set of tasks as it is written. At most one of Shared and After is
+// given.
+type File struct {
+	realtime.Set
+	Shared int               // processors on which every task may run; 0: each stays on its CPU
+	After  map[string]string // the task whose end releases a task, by its name
+}
+
 // Parse reads a set; name's ending says how it is written, and messages name it.
 // All that is wrong with the set is in the error.
-func Parse(name string, data []byte) (*realtime.Set, error) {
+func Parse(name string, data []byte) (*File, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("%s: %d bytes; at most %d are read", name, len(data), MaxSize)
 	}
@@ -32,14 +42,34 @@ func Parse(name string, data []byte) (*realtime.Set, error) {
 	if path.Ext(name) == ".csv" {
 		read = readCSV
 	}
-	s, err := read(data)
+	f, err := read(data)
 	if err == nil {
-		err = s.Check()
+		err = f.check()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return s, nil
+	return f, nil
+}
+
+func (f *File) check() error {
+	switch {
+	case f.Shared > 0 && len(f.After) > 0:
+		return errors.New("tasks that release each other are not analysed on shared processors: give each its CPU")
+	case f.Shared > 0 && f.Supply != realtime.Supply{}:
+		return errors.New("a part of shared processors is not analysed: give each task its CPU")
+	case f.Shared > 0:
+		return f.Global().Check()
+	case len(f.After) > 0:
+		_, err := chain.Inherit(&f.Set, f.After)
+		return err
+	}
+	return f.Set.Check()
+}
+
+// Global is the set of a file with shared processors.
+func (f *File) Global() *global.Set {
+	return &global.Set{CPUs: f.Shared, Tasks: f.Tasks, Overheads: f.Overheads}
 }
 
 // span is a time as it is written.
@@ -73,7 +103,14 @@ type document struct {
 		Release  span `yaml:"release"`
 		Measured bool `yaml:"measured"`
 	} `yaml:"overheads"`
-	Tasks []task `yaml:"tasks"`
+	Supply struct {
+		Budget   span `yaml:"budget"`
+		Period   span `yaml:"period"`
+		Deadline span `yaml:"deadline"`
+		Slot     bool `yaml:"slot"`
+	} `yaml:"supply"`
+	Shared int    `yaml:"shared"`
+	Tasks  []task `yaml:"tasks"`
 }
 
 type task struct {
@@ -82,6 +119,7 @@ type task struct {
 	Policy        realtime.Policy `yaml:"policy"`
 	WCET          span            `yaml:"wcet"`
 	Period        span            `yaml:"period"`
+	After         string          `yaml:"after"`
 	Deadline      span            `yaml:"deadline"`
 	Jitter        span            `yaml:"jitter"`
 	Priority      int             `yaml:"priority"`
@@ -94,15 +132,17 @@ type task struct {
 	} `yaml:"sections"`
 }
 
-func readYAML(data []byte) (*realtime.Set, error) {
+func readYAML(data []byte) (*File, error) {
 	var d document
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	s := &realtime.Set{Protocol: d.Protocol, Overheads: realtime.Overheads{
-		Switch: realtime.Time(d.Overheads.Switch), Release: realtime.Time(d.Overheads.Release), Measured: d.Overheads.Measured}}
+	s := &File{Shared: d.Shared, After: map[string]string{}}
+	s.Protocol = d.Protocol
+	s.Overheads = realtime.Overheads{Switch: realtime.Time(d.Overheads.Switch), Release: realtime.Time(d.Overheads.Release), Measured: d.Overheads.Measured}
+	s.Supply = realtime.Supply{Budget: realtime.Time(d.Supply.Budget), Period: realtime.Time(d.Supply.Period), Deadline: realtime.Time(d.Supply.Deadline), Slot: d.Supply.Slot}
 	for _, t := range d.Tasks {
 		out := realtime.Task{Name: t.Name, CPU: t.CPU, Policy: t.Policy, WCET: realtime.Time(t.WCET), Period: realtime.Time(t.Period),
 			Deadline: realtime.Time(t.Deadline), Jitter: realtime.Time(t.Jitter), Priority: t.Priority,
@@ -111,20 +151,23 @@ func readYAML(data []byte) (*realtime.Set, error) {
 			out.Sections = append(out.Sections, realtime.Section{Resource: c.Resource, Length: realtime.Time(c.Length)})
 		}
 		s.Tasks = append(s.Tasks, out)
+		if t.After != "" {
+			s.After[t.Name] = t.After
+		}
 	}
 	return s, nil
 }
 
-// readCSV reads a table whose first line names the columns. Locks cannot be
-// written in it.
-func readCSV(data []byte) (*realtime.Set, error) {
+// readCSV reads a table whose first line names the columns. Locks, supplies and
+// tasks that release each other cannot be written in it.
+func readCSV(data []byte) (*File, error) {
 	r := csv.NewReader(bytes.NewReader(data))
 	r.TrimLeadingSpace, r.Comment = true, '#'
 	head, err := r.Read()
 	if err != nil {
 		return nil, fmt.Errorf("no line that names the columns: %w", err)
 	}
-	s := &realtime.Set{}
+	s := &File{}
 	for {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
