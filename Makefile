@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-delta bench-image bench-links bench-start bench-switch crash crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-delta bench-image bench-links bench-slots bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -58,13 +58,13 @@ vet:
 staticcheck:
 	go tool staticcheck ./...
 
-bench: bench-build bench-image bench-start bench-switch bench-links
+bench: bench-build bench-image bench-start bench-switch bench-links bench-slots
 
 bench-build bench-image bench-start bench-switch: both test-tools
 	./scripts/$@
 
-bench-links:
-	./scripts/bench-links
+bench-links bench-slots:
+	./scripts/$@
 
 bench-delta:
 	./scripts/bench-delta

@@ -11,7 +11,8 @@ import (
 )
 
 // Disk is an open block device, or a file that stands for one, that can be
-// read past the kernel's cache.
+// read past the kernel's cache. Large pieces that are aligned are written past
+// it as well.
 type Disk struct {
 	*os.File
 	direct *os.File // nil: its file system has no direct reads
@@ -24,7 +25,7 @@ func OpenDisk(path string) (*Disk, error) {
 		return nil, err
 	}
 	d := &Disk{File: f}
-	if direct, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0); err == nil {
+	if direct, err := os.OpenFile(path, os.O_RDWR|unix.O_DIRECT, 0); err == nil {
 		d.direct = direct
 	}
 	return d, nil
@@ -38,9 +39,28 @@ func (d *Disk) Close() error {
 	return errors.Join(d.direct.Close(), d.File.Close())
 }
 
-// directAlign is what addresses, offsets and lengths of direct reads are
-// multiples of, in bytes: the largest logical block of a disk.
-const directAlign = 4096
+// directAlign is what addresses, offsets and lengths of direct reads and writes
+// are multiples of, in bytes: the largest logical block of a disk. What is
+// smaller than directWrite is left to the cache.
+const (
+	directAlign = 4096
+	directWrite = 256 << 10
+)
+
+// isDirect says whether bytes can be read to, or written from, where they are.
+func isDirect(p []byte, off int64) bool {
+	return len(p) > 0 && len(p)%directAlign == 0 && off%directAlign == 0 && uintptr(unsafe.Pointer(&p[0]))%directAlign == 0
+}
+
+// WriteAt implements io.WriterAt. As ever, only Sync makes it last.
+func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
+	if d.direct != nil && len(p) >= directWrite && isDirect(p, off) {
+		if n, err := d.direct.WriteAt(p, off); err == nil {
+			return n, nil
+		}
+	}
+	return d.File.WriteAt(p, off)
+}
 
 // ReadBack reads from the medium what was written and synced before.
 func (d *Disk) ReadBack(p []byte, off int64) (int, error) {
@@ -49,6 +69,9 @@ func (d *Disk) ReadBack(p []byte, off int64) (int, error) {
 			return 0, fmt.Errorf("dropping what is cached of %s: %w", d.Name(), err)
 		}
 		return d.ReadAt(p, off)
+	}
+	if isDirect(p, off) {
+		return d.direct.ReadAt(p, off)
 	}
 	first := off / directAlign * directAlign
 	size := (off + int64(len(p)) - first + directAlign - 1) / directAlign * directAlign

@@ -3,6 +3,7 @@ package slot
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -34,29 +35,32 @@ func (d Disk) stage(g *disk.GPT, slots []int, n int, files []disk.FATFile) error
 }
 
 func (d Disk) fill(v *disk.FAT, offset int64) error {
-	w := &body{to: d.Device, offset: offset}
 	if _, err := d.Device.WriteAt(make([]byte, bootArea), offset); err != nil {
 		return fmt.Errorf("destroying what it held: %w", err)
 	}
 	if err := d.Device.Sync(); err != nil {
 		return fmt.Errorf("destroying what it held: %w", err)
 	}
-	if err := v.Write(w); err != nil {
+	w := newPump(d.Device)
+	b := &body{to: w, offset: offset}
+	err := v.Write(b)
+	spans, end := w.close()
+	if err := errors.Join(err, end); err != nil {
 		return err
 	}
 	if err := d.Device.Sync(); err != nil {
 		return fmt.Errorf("syncing it: %w", err)
 	}
-	if err := v.Write(&body{to: reader{d.Device}, offset: offset}); err != nil {
+	if err := prove(d.Device, spans); err != nil {
 		return fmt.Errorf("reading it back: %w", err)
 	}
-	if _, err := d.Device.WriteAt(w.boot, offset); err != nil {
+	if _, err := d.Device.WriteAt(b.boot, offset); err != nil {
 		return err
 	}
 	if err := d.Device.Sync(); err != nil {
 		return fmt.Errorf("syncing its boot sectors: %w", err)
 	}
-	if _, err := (reader{d.Device}).WriteAt(w.boot, offset); err != nil {
+	if _, err := (reader{d.Device}).WriteAt(b.boot, offset); err != nil {
 		return fmt.Errorf("reading its boot sectors back: %w", err)
 	}
 	return nil
@@ -83,8 +87,7 @@ func (b *body) WriteAt(p []byte, off int64) (int, error) {
 	return b.to.WriteAt(p, b.offset+off)
 }
 
-// reader compares what is written with what the medium holds: a deterministic
-// writer that is run twice proves its first run.
+// reader compares what is written with what the medium holds.
 type reader struct{ dev Device }
 
 // WriteAt implements io.WriterAt.
