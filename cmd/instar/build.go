@@ -78,6 +78,7 @@ func (a *app) buildOne(ctx context.Context, arches []string, check, dryRun bool)
 	if arches, err = chosenArches(def, arches); err != nil {
 		return nil, err
 	}
+	a.notes(def)
 	if dryRun {
 		return nil, a.printMissing(def, lk, arches)
 	}

@@ -122,6 +122,7 @@ func validateCommand(a *app) *cobra.Command {
 				case !a.json():
 					fmt.Fprintf(a.out, "%s: machine %s is valid: %d containers in %d configurations\n",
 						name, def.Machine, len(def.Containers), len(def.Configurations))
+					a.notes(def)
 				}
 			}
 			if bad {
@@ -129,6 +130,13 @@ func validateCommand(a *app) *cobra.Command {
 			}
 			return nil
 		},
+	}
+}
+
+// notes tells what a definition gives up.
+func (a *app) notes(def *config.Definition) {
+	for _, n := range def.Notes() {
+		fmt.Fprintf(a.err, "note: %s\n", n)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/digest"
@@ -108,16 +109,52 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 	if err != nil {
 		return nil, err
 	}
+	boot, err := b.boot(ctx, def, trees)
+	if err != nil {
+		return nil, err
+	}
+	boot.DataFS = dataFS
+	if slot.IsBoard(boot) { // which has a loader of its own
+		kernel.Stub, kernel.Loader = system.Object{}, system.Object{}
+	}
 	m := &system.Manifest{
 		Version: system.Version, Machine: def.Machine, Arch: arch, Epoch: lk.Epoch,
 		Kernel: kernel,
-		Boot: system.Boot{Switch: unless(def.Boot.Switch, slot.ByTable), Slots: def.Boot.Slots, SlotSize: int64(def.Boot.SlotSize), DataFS: dataFS, Watchdog: int64(def.Boot.Watchdog),
-			WatchdogHealth: int64(def.Boot.WatchdogHealth), Confirm: confirm(def.Boot.Confirm)},
+		Boot:   boot,
 		Update: update(def), Hostname: hostname(def), Interfaces: interfaces(def.Network),
 		Default: def.Default, Configurations: confs,
 		Packages: append(packages(inputs, usedTrees(def)), nixPackages(b.closures, arch, usedTrees(def))...),
 	}
 	return b.finish(ctx, m, trees)
+}
+
+// boot is how slots are laid out, and what is in them beside the kernel.
+func (b *Builder) boot(ctx context.Context, def *config.Definition, trees map[string]*tree.Tree) (system.Boot, error) {
+	d := def.Boot
+	out := system.Boot{
+		Firmware: unless(d.Firmware, slot.FirmwareUEFI), Slots: d.Slots, SlotSize: int64(d.SlotSize),
+		Watchdog: int64(d.Watchdog), WatchdogHealth: int64(d.WatchdogHealth), Confirm: confirm(d.Confirm),
+	}
+	if out.Firmware == "" {
+		out.Switch, out.Trial = unless(d.Switch, slot.ByTable), unless(d.Trial, slot.TrialOnce)
+	}
+	if d.Firmware == slot.FirmwareUBoot {
+		out.Environment = &system.Environment{Device: ubootDevice(d.Environment.Device), Offset: int64(d.Environment.Offset), Size: int64(d.Environment.Size)}
+	}
+	if d.Files == "" {
+		return out, nil
+	}
+	var err error
+	if out.Files, err = b.Store.PutImage(ctx, trees[d.Files]); err != nil {
+		return out, fmt.Errorf("boot.files: tree %s: %w", d.Files, err)
+	}
+	return out, nil
+}
+
+// ubootDevice is a disk as U-Boot's commands want it: "mmc0" is "mmc 0".
+func ubootDevice(name string) string {
+	kind := strings.TrimRight(name, "0123456789")
+	return kind + " " + name[len(kind):]
 }
 
 // unless leaves out a value that goes without saying.

@@ -45,7 +45,8 @@ func usedContainers(def *config.Definition) []string {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// usedTrees returns the trees of those containers, sorted.
+// usedTrees returns the trees of those containers, of hosts and of boot slots,
+// sorted.
 func usedTrees(def *config.Definition) []string {
 	set := map[string]bool{}
 	for _, name := range usedContainers(def) {
@@ -54,6 +55,9 @@ func usedTrees(def *config.Definition) []string {
 		}
 	}
 	for _, t := range usedHostTrees(def) {
+		set[t] = true
+	}
+	if t := def.Boot.Files; t != "" {
 		set[t] = true
 	}
 	return slices.Sorted(maps.Keys(set))

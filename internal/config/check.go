@@ -88,11 +88,47 @@ func (c *checker) definition() {
 	c.configurations()
 	c.checks()
 	c.cycles()
+	c.firmware()
 	if slot, size := c.def.Budget.Slot, c.def.Boot.SlotSize; slot > size {
 		c.wrong("budget.slot", fmt.Sprintf("%s is more than boot.slotSize, %s", slot, size), "lower it, or make the slots larger")
 	}
 	if store, size := c.def.Budget.Store, c.def.Boot.StoreSize; size > 0 && store > size {
 		c.wrong("budget.store", fmt.Sprintf("%s is more than boot.storeSize, %s", store, size), "lower it, or make the store larger")
+	}
+}
+
+// firmware checks that what is said of trials is for the firmware that is there.
+func (c *checker) firmware() {
+	b := c.def.Boot
+	if b.Firmware == "uefi" && b.Trial == "counter" && b.Switch != "table" {
+		c.wrong("boot.trial", "with switch: "+b.Switch+" nothing is counted by the loader: firmware tries a slot once", "leave it out")
+	}
+	if b.Firmware == "uefi" {
+		for _, key := range []string{"files", "environment"} {
+			if path := join("boot", key); c.has(path) {
+				c.wrong(path, "it is not for firmware: uefi", "leave it out")
+			}
+		}
+		return
+	}
+	for path, changed := range map[string]bool{"boot.switch": b.Switch != "table", "boot.trial": b.Trial != "once"} {
+		if changed {
+			c.wrong(path, "it is for firmware: uefi alone", "leave it out: "+b.Firmware+" has one way, and tries a slot by itself")
+		}
+	}
+	if b.Files != "" {
+		c.named("boot.files", b.Files, "tree", sorted(c.def.Trees))
+	}
+	e := b.Environment
+	switch {
+	case b.Firmware != "uboot" && c.has("boot.environment"):
+		c.wrong("boot.environment", "it is for firmware: uboot alone", "leave it out")
+	case strings.TrimRight(e.Device, "0123456789") == e.Device:
+		c.wrong("boot.environment.device", fmt.Sprintf("%q has no number", e.Device), "as mmc0, the first memory card")
+	case e.Offset%512 != 0 || e.Size%512 != 0:
+		c.wrong("boot.environment", fmt.Sprintf("%s and %s are not both multiples of 512", e.Offset, e.Size), "U-Boot's environments begin and end on sectors")
+	case e.Offset+2*e.Size > 1<<20:
+		c.wrong("boot.environment", fmt.Sprintf("two environments of %s at %s reach beyond 1 MiB, where the first partition begins", e.Size, e.Offset), "use a smaller offset")
 	}
 }
 

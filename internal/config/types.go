@@ -65,17 +65,27 @@ type Modules struct {
 
 // Boot declares firmware and boot slots.
 type Boot struct {
-	Firmware  string        `yaml:"firmware" doc:"Firmware of the machine." enum:"uefi" default:"uefi"`
-	Switch    string        `yaml:"switch" doc:"How firmware is told which slot to start. table: by the partition table, which needs nothing of it. variables: by BootNext and BootOrder in its memory, so that it comes back from a trial by itself." enum:"table,variables" default:"table"`
-	From      string        `yaml:"from" is:"name" doc:"Source of the boot loader's package. Default: the kernel's source."`
-	Slots     int           `yaml:"slots" doc:"Number of boot slots." default:"2" min:"2" max:"8"`
-	SlotSize  Size          `yaml:"slotSize" doc:"Size of a boot slot." default:"256MiB" min:"33MiB" max:"4GiB"`
-	StoreSize Size          `yaml:"storeSize" doc:"Size of the store partition. Default: this system, and room for another one of its size that shares nothing with it." min:"16MiB"`
-	Console   []string      `yaml:"console" is:"console" unique:"true" doc:"Consoles of kernel and init, the last being /dev/console. Default: the serial port of the architecture's usual machines."`
-	Watchdog  time.Duration `yaml:"watchdog" doc:"Time-out of the hardware watchdog; without it none is armed." example:"30s" min:"1s" max:"1h"`
+	Firmware    string        `yaml:"firmware" doc:"What starts the kernel. uefi: systemd-boot and unified kernel images. uboot: extlinux.conf, and U-Boot's redundant environment on the disk. raspberrypi: config.txt and autoboot.txt." enum:"uefi,uboot,raspberrypi" default:"uefi"`
+	Switch      string        `yaml:"switch" doc:"How firmware is told which slot to start. table: by the partition table, which needs nothing of it. variables: by BootNext and BootOrder in its memory, so that it comes back from a trial by itself." enum:"table,variables" default:"table"`
+	Trial       string        `yaml:"trial" doc:"What ends a trial when the system dies before its init runs, with switch: table. once: a variable of the firmware starts it, which the loader deletes each time. counter: the loader counts in the name of a file, for firmware that keeps no variables; under a loader that cannot, such a system is started again and again." enum:"once,counter" default:"once"`
+	Files       string        `yaml:"files" is:"name" doc:"Tree whose files go into every slot beside kernel and initrd: device trees below dtb, firmware of a Raspberry Pi. For uboot and raspberrypi." example:"pi-firmware"`
+	Environment Environment   `yaml:"environment" doc:"Where U-Boot keeps its environment. For uboot."`
+	From        string        `yaml:"from" is:"name" doc:"Source of the boot loader's package. Default: the kernel's source."`
+	Slots       int           `yaml:"slots" doc:"Number of boot slots." default:"2" min:"2" max:"8"`
+	SlotSize    Size          `yaml:"slotSize" doc:"Size of a boot slot." default:"256MiB" min:"33MiB" max:"4GiB"`
+	StoreSize   Size          `yaml:"storeSize" doc:"Size of the store partition. Default: this system, and room for another one of its size that shares nothing with it." min:"16MiB"`
+	Console     []string      `yaml:"console" is:"console" unique:"true" doc:"Consoles of kernel and init, the last being /dev/console. Default: the serial port of the architecture's usual machines."`
+	Watchdog    time.Duration `yaml:"watchdog" doc:"Time-out of the hardware watchdog; without it none is armed." example:"30s" min:"1s" max:"1h"`
 	// WatchdogHealth has a name of its own because watchdog is often given alone.
 	WatchdogHealth time.Duration `yaml:"watchdogHealth" doc:"Time for which the machine may be unhealthy, from its start or later, before the watchdog is left to reset it. Default: health is not the watchdog's." example:"5m" min:"1s" max:"24h"`
 	Confirm        Confirm       `yaml:"confirm" doc:"When a system or configuration on trial has proven itself, and what becomes of one that has not."`
+}
+
+// Environment is U-Boot's redundant environment, as its board was configured.
+type Environment struct {
+	Device string `yaml:"device" is:"name" doc:"U-Boot's name of the disk, interface and number." default:"mmc0" example:"virtio0"`
+	Offset Size   `yaml:"offset" doc:"CONFIG_ENV_OFFSET, a multiple of 512: between the partition table and the first partition. The second copy, CONFIG_ENV_OFFSET_REDUND, follows the first." default:"512KiB" min:"34KiB" max:"1008KiB"`
+	Size   Size   `yaml:"size" doc:"CONFIG_ENV_SIZE, a multiple of 512." default:"16KiB" min:"4KiB" max:"256KiB"`
 }
 
 // Tools says where the programs come from that instar runs.

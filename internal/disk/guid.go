@@ -21,6 +21,10 @@ var (
 	// firmware must not look into.
 	TypeSlot = mustGUID("b2d4e2f0-5a0c-4a1e-8d6b-3a6f2e8f7c10")
 
+	// TypeEnvironment is U-Boot's: of a partition that holds its environment
+	// (U-Boot, include/part_efi.h).
+	TypeEnvironment = mustGUID("3de21764-95bd-54bd-a5c3-4abe786f38a8")
+
 	// TypeRecord is instar's own: of the partition that package record describes.
 	TypeRecord = mustGUID("6f95e5a5-19b1-4bd0-9a6f-0d7b1c2e8a43")
 )

@@ -100,6 +100,9 @@ func (p *Plan) seed() []byte { return p.System[:] }
 
 func (p *Plan) partition(size, storeSize int64) error {
 	sizes := []int64{storeSize, record.Size}
+	if p.Manifest.Boot.Firmware == slot.FirmwarePi {
+		sizes = append(sizes, slot.SelectSize)
+	}
 	for range p.Manifest.Boot.Slots {
 		sizes = append(sizes, p.Manifest.Boot.SlotSize+slot.Gap)
 	}
@@ -111,13 +114,24 @@ func (p *Plan) partition(size, storeSize int64) error {
 	}
 	p.Table = &disk.GPT{Disk: disk.SeedGUID(p.seed(), "disk"), Size: size / disk.SectorSize * disk.SectorSize}
 	guid := func(name string) disk.GUID { return disk.SeedGUID(p.seed(), name) }
+	if p.Manifest.Boot.Firmware == slot.FirmwarePi { // the firmware reads the first one
+		if err := p.add(slot.SelectName, disk.TypeESP, slot.SelectSize); err != nil {
+			return err
+		}
+	}
 	if err := slot.Add(p.Table, p.Manifest.Boot.Slots, p.Manifest.Boot.SlotSize, slot.Hidden(p.Manifest.Boot), guid); err != nil {
 		return err
 	}
 	if err := p.add(record.Partition, disk.TypeRecord, record.Size); err != nil {
 		return err
 	}
-	return p.add(StoreName, disk.TypeLinux, storeSize)
+	if err := p.add(StoreName, disk.TypeLinux, storeSize); err != nil {
+		return err
+	}
+	if e := p.Manifest.Boot.Environment; e != nil { // before the first one, where nothing else is
+		p.Table.Partitions = append(p.Table.Partitions, slot.EnvironmentPartition(e.Offset, e.Size, guid(slot.EnvironmentName)))
+	}
+	return nil
 }
 
 func (p *Plan) add(name string, kind disk.GUID, size int64) error {
@@ -212,6 +226,9 @@ func (p *Plan) writeParts(ctx context.Context, tool Tool, w io.WriterAt, f *os.F
 		}
 	}
 	if err := p.writeRecord(w); err != nil {
+		return err
+	}
+	if err := p.writeChoice(w); err != nil {
 		return err
 	}
 	part, _ := p.Table.Find(StoreName)

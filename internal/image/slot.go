@@ -19,9 +19,11 @@ import (
 // maxBoot is the largest object of a boot slot in bytes.
 const maxBoot = 1 << 30
 
-// Objects gives the verified content of an object of at most limit bytes.
+// Objects gives the verified content of an object of at most limit bytes, and
+// of images.
 type Objects interface {
 	Bytes(d digest.Digest, limit int64) ([]byte, error)
+	slot.Images
 }
 
 // verified gives the parts of a unified kernel image out of a store.
@@ -42,7 +44,12 @@ func verified(objects Objects, m *system.Manifest) uki.Parts {
 
 // SlotFiles are the files of a slot with a system of the store: confirmed with
 // tries 0, else on trial, beside the image of the last good one.
+//
+// On a board, firmware counts tries and comes back to the slot of the good one.
 func SlotFiles(objects Objects, m *system.Manifest, sys digest.Digest, tries int, good slot.Image) ([]disk.FATFile, error) {
+	if slot.IsBoard(m.Boot) {
+		return boardFiles(objects, m, sys)
+	}
 	loader, err := objects.Bytes(m.Kernel.Loader.Digest, maxBoot)
 	if err != nil {
 		return nil, fmt.Errorf("boot loader: %w", err)
@@ -55,9 +62,32 @@ func SlotFiles(objects Objects, m *system.Manifest, sys digest.Digest, tries int
 	return c.Files()
 }
 
+func boardFiles(objects Objects, m *system.Manifest, sys digest.Digest) ([]disk.FATFile, error) {
+	b := slot.Board{System: sys, Manifest: m}
+	parts := verified(objects, m)
+	var err error
+	if b.Kernel, err = parts(m.Kernel.Image); err != nil {
+		return nil, fmt.Errorf("kernel: %w", err)
+	}
+	if b.Initrd, err = parts(m.Kernel.Initrd); err != nil {
+		return nil, fmt.Errorf("initrd: %w", err)
+	}
+	if b.Further, err = slot.Further(objects, m.Boot); err != nil {
+		return nil, err
+	}
+	return b.Files()
+}
+
 // checkSlot writes slots to nowhere, to learn whether what they must hold fits:
 // the system now, and beside another one of its size during an update.
 func (p *Plan) checkSlot() error {
+	if slot.IsBoard(p.Manifest.Boot) {
+		v := &disk.FAT{Size: p.Manifest.Boot.SlotSize, Label: slot.Label(0), Files: p.slot}
+		if err := v.Write(discard{}); err != nil {
+			return fmt.Errorf("a boot slot of %d bytes is too small for the system: %w", p.Manifest.Boot.SlotSize, err)
+		}
+		return nil
+	}
 	image := p.slot[1] // as slot.Contents orders them
 	second := image
 	second.Path += ".second"

@@ -15,6 +15,10 @@ import (
 // EFIVariables is where efivarfs is mounted.
 const EFIVariables = "/sys/firmware/efi/efivars"
 
+// EFILoader is the vendor of the boot loader interface's variables
+// (systemd.io/BOOT_LOADER_INTERFACE).
+const EFILoader = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
 // EFIText is a variable of UEFI firmware that holds text, as the boot loader
 // specification has them: UTF-16LE with a NUL at the end.
 type EFIText struct {

@@ -3,6 +3,7 @@ package linux
 import (
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,6 +54,20 @@ func End(how int) error {
 		return fmt.Errorf("ending the machine: %w", err)
 	}
 	return nil
+}
+
+// EndWith restarts the machine with an argument for its firmware; it returns
+// only on failure.
+func EndWith(argument string) error {
+	unix.Sync()
+	b, err := unix.BytePtrFromString(argument)
+	if err != nil {
+		return fmt.Errorf("ending the machine: %w", err)
+	}
+	// reboot(2): the magic numbers of include/uapi/linux/reboot.h.
+	_, _, errno := unix.Syscall6(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2,
+		unix.LINUX_REBOOT_CMD_RESTART2, uintptr(unsafe.Pointer(b)), 0, 0)
+	return fmt.Errorf("ending the machine: %w", errno)
 }
 
 // CatchCtrlAltDel makes the kernel send SIGINT to PID 1 instead of rebooting

@@ -244,15 +244,15 @@ func TestBoardFiles(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	pi, err := slot.PiFiles("kernel8.img", "initrd", "a=b")
+	pi, err := slot.PiFiles("kernel8.img", "initrd", "a=b", true)
 	if err != nil || len(pi) != 2 {
 		t.Fatalf("%+v, %v", pi, err)
 	}
 	if got, err := io.ReadAll(io.NewSectionReader(pi[1].Data, 0, pi[1].Size)); err != nil ||
-		string(got) != "arm_64bit=1\nenable_uart=1\nkernel=kernel8.img\ninitramfs initrd followkernel\n" {
+		string(got) != "arm_64bit=1\nenable_uart=1\nkernel=kernel8.img\ninitramfs initrd followkernel\ninclude usercfg.txt\n" {
 		t.Errorf("config.txt is %q, %v", got, err)
 	}
-	if _, err := slot.PiFiles("a b", "initrd", "x"); err == nil {
+	if _, err := slot.PiFiles("a b", "initrd", "x", false); err == nil {
 		t.Error("a kernel's name with a space")
 	}
 }

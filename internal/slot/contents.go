@@ -39,15 +39,26 @@ type Contents struct {
 	// 0: always, New is confirmed.
 	Tries int
 
+	// Once lets the loader start Good unless a variable of the firmware says New,
+	// which the loader deletes before it starts anything: OneShot. Without it the
+	// loader counts the tries by itself.
+	Once bool
+
 	Good Image // zero: none
 }
+
+// OneShot is what the variable LoaderEntryOneShot says for one start of the
+// system that is on trial in a slot. It is a pattern, because the names of
+// entries have their counter in some releases of the loader and not in others.
+func OneShot(sys digest.Digest) string { return start + sys.Short() + "*.conf" }
 
 // Files returns the files of the slot.
 //
 // On trial, the loader's list has two entries that are sorted by keys of ours:
 // New, then Good; it takes the first, and puts last what has no tries left. No
 // pattern chooses, because whether a name that is matched has the counter in it
-// differs between releases of the loader. A confirmed slot names its entry.
+// differs between releases of the loader. With Once, Good is named as the
+// default, and a variable stands above it. A confirmed slot names its entry.
 func (c Contents) Files() ([]disk.FATFile, error) {
 	loader, ok := uki.LoaderPaths[c.Arch]
 	switch {
@@ -80,7 +91,12 @@ func (c Contents) trial(loader string) ([]disk.FATFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot slot: system %s: %w", c.New.System.Short(), err)
 	}
-	files := []disk.FATFile{file(loader, c.Loader), file("loader/loader.conf", strings.NewReader(loaderConf))}
+	conf := loaderConf
+	if c.Once {
+		good := Entry{System: c.Good.System.Short(), Good: true}
+		conf = "default " + strings.TrimSuffix(good.Name(), ".efi") + ".conf\n" + conf
+	}
+	files := []disk.FATFile{file(loader, c.Loader), file("loader/loader.conf", strings.NewReader(conf))}
 	for _, x := range []struct {
 		image   Image
 		entry   Entry
@@ -228,6 +244,47 @@ func Find(files []disk.FATFile, sys digest.Digest) (disk.FATFile, bool) {
 		}
 	}
 	return disk.FATFile{}, false
+}
+
+// Way says how the loader of a slot comes to a system when nobody tells it.
+type Way int
+
+// The ways, the best last.
+const (
+	Never    Way = iota // it does not
+	InTheEnd            // when another one has no tries left
+	Always
+)
+
+// maxConf is the largest loader.conf in bytes that is read.
+const maxConf = 4096
+
+// Leads returns the way of the loader to a system among the files of a slot.
+func Leads(files []disk.FATFile, sys digest.Digest) Way {
+	way := Never
+	for _, f := range files {
+		if e, ok := ParseEntry(path.Base(f.Path)); ok && e.Good && e.System == sys.Short() && path.Dir(f.Path) == "loader/entries" {
+			way = max(way, InTheEnd)
+		}
+		if f.Path != "loader/loader.conf" || f.Size > maxConf {
+			continue
+		}
+		b, err := io.ReadAll(io.NewSectionReader(f.Data, 0, f.Size))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			name, ok := strings.CutPrefix(strings.TrimSpace(line), "default ")
+			if !ok {
+				continue
+			}
+			if e, ok := ParseEntry(name); ok && e.System == sys.Short() {
+				return Always
+			}
+			return Never
+		}
+	}
+	return way
 }
 
 // Loader returns the boot loader among the files of a slot.

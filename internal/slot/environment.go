@@ -21,6 +21,24 @@ type EnvironmentPlace struct {
 	Size    int      // bytes of each
 }
 
+// EnvironmentName is the name of the partition that holds both environments,
+// one half each. It may lie before the first slot.
+const EnvironmentName = "instar-environment"
+
+// EnvironmentPartition is the partition of two environments of size bytes each
+// at an offset on the disk, all multiples of a sector.
+func EnvironmentPartition(offset, size int64, guid disk.GUID) disk.Partition {
+	first := uint64(offset) / disk.SectorSize
+	return disk.Partition{Type: disk.TypeEnvironment, GUID: guid, Name: EnvironmentName,
+		First: first, Last: first + 2*uint64(size)/disk.SectorSize - 1}
+}
+
+// PlaceOf returns where the environments are in their partition.
+func PlaceOf(p disk.Partition) EnvironmentPlace {
+	half := p.Size() / 2
+	return EnvironmentPlace{Offsets: [2]int64{p.Offset(), p.Offset() + half}, Size: int(half)}
+}
+
 // A redundant environment begins with the CRC-32 of its data and a flag, which
 // is one higher in the newer copy, and 0 after 255 (U-Boot: env/env.c).
 const envHeader = 5

@@ -11,12 +11,13 @@ import (
 
 // Extlinux is what a slot for U-Boot holds: a system's kernel and initrd, and
 // extlinux/extlinux.conf with its configurations (UAPI.1, and U-Boot's
-// doc/README.distro). U-Boot's own device tree is used.
+// doc/README.distro). U-Boot's own device tree is used, unless there are others.
 type Extlinux struct {
 	System         digest.Digest
 	Kernel, Initrd pe.Content
 	Profiles       []Profile // the first one is booted unless Default names another
 	Default        string
+	DeviceTrees    bool // below dtb: U-Boot takes the one that its board's fdtfile names
 }
 
 // Profile is a configuration and its kernel command line.
@@ -38,7 +39,11 @@ func (x Extlinux) Files() ([]disk.FATFile, error) {
 			return nil, fmt.Errorf("boot slot: configuration %q or its command line cannot stand in extlinux.conf", p.Name)
 		}
 		found = found || p.Name == chosen
-		conf += "label " + p.Name + "\n\tlinux /" + dir + "/kernel\n\tinitrd /" + dir + "/initrd\n\tappend " + p.Command + "\n"
+		conf += "label " + p.Name + "\n\tlinux /" + dir + "/kernel\n\tinitrd /" + dir + "/initrd\n"
+		if x.DeviceTrees {
+			conf += "\tfdtdir /dtb\n"
+		}
+		conf += "\tappend " + p.Command + "\n"
 	}
 	if !found {
 		return nil, fmt.Errorf("boot slot: there is no configuration %q", chosen)

@@ -14,10 +14,13 @@ import (
 // system with autoboot.txt alone.
 const SelectName = "instar-select"
 
-// autobootPath is the file that says from which partition the Raspberry Pi
+// SelectSize is its size in bytes: about the smallest FAT16.
+const SelectSize = 4 << 20
+
+// AutobootPath is the file that says from which partition the Raspberry Pi
 // boots, normally and after a reboot with TryArgument (Raspberry Pi
 // documentation, "autoboot.txt"; at most 512 bytes).
-const autobootPath = "autoboot.txt"
+const AutobootPath = "autoboot.txt"
 
 // TryArgument is what a reboot is given, LINUX_REBOOT_CMD_RESTART2, so that the
 // Raspberry Pi's firmware boots what Try said, once.
@@ -47,13 +50,13 @@ func decodeAutoboot(b []byte) (part, try int, err error) {
 		if v, ok := strings.CutPrefix(line, "boot_partition="); ok {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 1 || n > 128 {
-				return 0, 0, fmt.Errorf("%s: partition %q", autobootPath, v)
+				return 0, 0, fmt.Errorf("%s: partition %q", AutobootPath, v)
 			}
 			found[section] = n
 		}
 	}
 	if found["all"] == 0 || found["tryboot"] == 0 {
-		return 0, 0, fmt.Errorf("%s: it does not say what to boot", autobootPath)
+		return 0, 0, fmt.Errorf("%s: it does not say what to boot", AutobootPath)
 	}
 	return found["all"], found["tryboot"], nil
 }
@@ -73,7 +76,7 @@ func (p Pi) autoboot() (at int64, part, try int, err error) {
 		return 0, 0, 0, err
 	}
 	for _, f := range v.Files {
-		if off, ok := disk.FileOffset(f); ok && f.Path == autobootPath && f.Size == disk.SectorSize {
+		if off, ok := disk.FileOffset(f); ok && f.Path == AutobootPath && f.Size == disk.SectorSize {
 			b := make([]byte, disk.SectorSize)
 			if _, err := p.Device.ReadAt(b, sel.Offset()+off); err != nil {
 				return 0, 0, 0, err
@@ -82,7 +85,7 @@ func (p Pi) autoboot() (at int64, part, try int, err error) {
 			return sel.Offset() + off, part, try, err
 		}
 	}
-	return 0, 0, 0, fmt.Errorf("partition %s has no %s of %d bytes", SelectName, autobootPath, disk.SectorSize)
+	return 0, 0, 0, fmt.Errorf("partition %s has no %s of %d bytes", SelectName, AutobootPath, disk.SectorSize)
 }
 
 // write replaces the content of autoboot.txt: one sector.
@@ -164,12 +167,16 @@ func (p Pi) choose(n int, always bool) error {
 }
 
 // PiFiles returns config.txt and cmdline.txt of a slot for a Raspberry Pi that
-// starts a kernel with an initrd, files of the same slot.
-func PiFiles(kernel, initrd, command string) ([]disk.FATFile, error) {
+// starts a kernel with an initrd, files of the same slot. With user, usercfg.txt
+// of that slot has more to say.
+func PiFiles(kernel, initrd, command string, user bool) ([]disk.FATFile, error) {
 	if strings.ContainsAny(kernel+initrd+command, "\r\n") || strings.ContainsAny(kernel+initrd, " ") || command == "" {
 		return nil, errors.New("kernel, initrd and command line of a Raspberry Pi are one line each")
 	}
 	config := "arm_64bit=1\nenable_uart=1\nkernel=" + kernel + "\ninitramfs " + initrd + " followkernel\n"
+	if user {
+		config += "include usercfg.txt\n"
+	}
 	return []disk.FATFile{
 		file("cmdline.txt", strings.NewReader(command+"\n")), file("config.txt", strings.NewReader(config)),
 	}, nil

@@ -14,6 +14,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/disk"
 )
 
@@ -67,6 +68,42 @@ func Confirm(m Method, tried, slots int, files []disk.FATFile) (int, error) {
 		return n, fmt.Errorf("confirming what slot %s holds: %w", Name(tried), err)
 	}
 	return n, m.Commit(n)
+}
+
+// Home makes every boot start the last good system again, after a trial of
+// another one. n is the slot that was in force before the trial. Where the trial
+// was confirmed already but for the record, that slot may hold the new system
+// now; with a method that is Counted any slot serves whose loader leads to the
+// good one. It may be cut and repeated.
+func Home(m Method, d Disk, n int, good digest.Digest) error {
+	if !Counted(m) {
+		return m.Commit(n)
+	}
+	count, err := d.Count()
+	if err != nil {
+		return err
+	}
+	order := []int{n} // the one in force if it serves, or else the one that was
+	if now, err := m.Current(); err == nil {
+		order = []int{now, n}
+	}
+	for i := range count {
+		order = append(order, i)
+	}
+	best, way := -1, Never
+	for _, k := range order {
+		files, err := d.Files(k)
+		if err != nil {
+			continue // half written
+		}
+		if w := Leads(files, good); w > way {
+			best, way = k, w
+		}
+	}
+	if way == Never {
+		return fmt.Errorf("no slot leads to the last good system %s", good.Short())
+	}
+	return m.Commit(best)
 }
 
 // Device is the disk that the slots are on. ReadBack reads from the medium,

@@ -208,8 +208,10 @@ func (v Variables) Commit(n int) error {
 	if err == nil {
 		err = v.first(w, n)
 	}
-	if err == nil {
-		err = v.notNext(w.numbers[n])
+	if err == nil { // also one of another slot would stand above it
+		for _, number := range w.numbers {
+			err = errors.Join(err, v.notNext(number))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("committing slot %s: %w", Name(n), err)

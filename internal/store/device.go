@@ -145,3 +145,15 @@ func (s *Store) whole(ctx context.Context, m *system.Manifest, elsewhere []syste
 	}
 	return nil
 }
+
+// Content returns the verified content of an object of at most limit bytes, or
+// of a small file of an image that LearnSmall has read.
+func (s *Store) Content(d digest.Digest, limit int64) ([]byte, error) {
+	s.mu.Lock()
+	b, ok := s.small[d]
+	s.mu.Unlock()
+	if ok {
+		return b, nil
+	}
+	return s.Bytes(d, limit)
+}

@@ -48,15 +48,25 @@ type Kernel struct {
 
 // Boot is how slots and disk are laid out.
 type Boot struct {
-	Firmware string `json:"firmware,omitempty"` // uefi when absent
-	Switch   string `json:"switch,omitempty"`   // how firmware is told the slot: variables, or table when absent
-	Slots    int    `json:"slots"`
-	SlotSize int64  `json:"slotSize"`           // bytes
-	DataFS   Object `json:"dataFS"`             // an empty ext4 of DataFS.Size bytes: the data partition before it grows
-	Watchdog int64  `json:"watchdog,omitempty"` // nanoseconds; 0: not armed
+	Firmware    string       `json:"firmware,omitempty"`    // uefi when absent
+	Switch      string       `json:"switch,omitempty"`      // how firmware is told the slot: variables, or table when absent
+	Trial       string       `json:"trial,omitempty"`       // who ends a trial with the partition table: counter, or once when absent
+	Files       Object       `json:"files,omitzero"`        // image of a tree whose files are in every slot, of U-Boot and Raspberry Pi; zero: none
+	Environment *Environment `json:"environment,omitempty"` // U-Boot's
+	Slots       int          `json:"slots"`
+	SlotSize    int64        `json:"slotSize"`           // bytes
+	DataFS      Object       `json:"dataFS"`             // an empty ext4 of DataFS.Size bytes: the data partition before it grows
+	Watchdog    int64        `json:"watchdog,omitempty"` // nanoseconds; 0: not armed
 
 	WatchdogHealth int64   `json:"watchdogHealth,omitempty"` // nanoseconds that the machine may be unhealthy before the watchdog resets it; 0: for ever
 	Confirm        Confirm `json:"confirm,omitzero"`
+}
+
+// Environment is where U-Boot has its two environments, one after the other.
+type Environment struct {
+	Device string `json:"device"` // U-Boot's name of the disk
+	Offset int64  `json:"offset"` // of the first one, bytes on the disk
+	Size   int64  `json:"size"`   // of each, bytes
 }
 
 // Interface is one network interface of the machine and its addresses.
@@ -305,6 +315,7 @@ func (m *Manifest) Images() []Object {
 			all = append(all, c.Host.Image)
 		}
 	}
+	all = append(all, m.Boot.Files)
 	return unique(all)
 }
 

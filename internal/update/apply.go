@@ -160,5 +160,9 @@ func (r *receiver) basePart(d digest.Digest) (io.ReaderAt, int64, error) {
 
 // bootParts are what a boot slot is made of beside the store's stub.
 func bootParts(m *system.Manifest) []system.Object {
-	return []system.Object{m.Kernel.Image, m.Kernel.Initrd, m.Kernel.Loader}
+	all := []system.Object{m.Kernel.Image, m.Kernel.Initrd}
+	if m.Kernel.Loader != (system.Object{}) { // else the firmware is one
+		all = append(all, m.Kernel.Loader)
+	}
+	return all
 }

@@ -65,16 +65,17 @@ type Problem struct {
 
 // The codes of problems.
 const (
-	ForAnother = "machine" // another machine or architecture
-	NoBase     = "base"    // none of its bases is here
-	Older      = "older"   // than what runs
-	Same       = "same"    // runs already
-	NoSpace    = "space"   // in the store or a slot
-	Bad        = "verdict" // it was tried and found bad
-	DataNewer  = "data"    // data of a newer version than it understands
-	NoDriver   = "driver"  // for what the store's disk or the network needs
-	Unhealthy  = "trial"   // another trial is under way
-	NoPart     = "boot"    // a boot part is neither in the update nor in a slot
+	ForAnother = "machine"  // another machine or architecture
+	NoBase     = "base"     // none of its bases is here
+	Older      = "older"    // than what runs
+	Same       = "same"     // runs already
+	NoSpace    = "space"    // in the store or a slot
+	Bad        = "verdict"  // it was tried and found bad
+	DataNewer  = "data"     // data of a newer version than it understands
+	NoDriver   = "driver"   // for what the store's disk or the network needs
+	Unhealthy  = "trial"    // another trial is under way
+	NoTrial    = "firmware" // cannot try it as it was declared
+	NoPart     = "boot"     // a boot part is neither in the update nor in a slot
 )
 
 // Refused says that an update was not applied, and why. Nothing was written.

@@ -19,7 +19,8 @@ type Options struct {
 
 	// Disk is a raw or qcow2 image. It is booted through UEFI firmware unless
 	// Kernel is given. What the machine writes is lost at its end, unless
-	// Persist says that the image itself is to be written.
+	// Persist says that the image itself is to be written. The firmware's
+	// variables are kept beside it, in a file of its name with .vars.
 	Disk     string
 	Persist  bool
 	DiskSize int64 // bytes the disk is grown to; 0 leaves it
@@ -227,7 +228,8 @@ func (o *Options) disk() ([]string, error) {
 // comma doubles commas, as QEMU's option parser wants them in a value.
 func comma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
-// firmware gives the machine its firmware and a fresh set of UEFI variables.
+// firmware gives the machine its firmware and a fresh set of UEFI variables, or
+// those that a disk that persists has had.
 func (o *Options) firmware(m machine, dir string) ([]string, error) {
 	code, err := o.Tools.File(m.code...)
 	if err != nil {
@@ -238,7 +240,10 @@ func (o *Options) firmware(m machine, dir string) ([]string, error) {
 		return nil, fmt.Errorf("firmware variables for %s: %w", o.Arch, err)
 	}
 	vars := filepath.Join(dir, "vars.fd")
-	if err := copySparse(vars, template); err != nil {
+	if o.Persist && o.Disk != "" {
+		vars = o.Disk + ".vars"
+	}
+	if err := copySparse(vars, template); err != nil && (!o.Persist || !errors.Is(err, os.ErrExist)) {
 		return nil, err
 	}
 	return []string{

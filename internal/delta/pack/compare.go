@@ -52,7 +52,9 @@ func contentsOf(st *store.Store, sys digest.Digest) (contents, *system.Manifest,
 	k := m.Kernel
 	c.add(delta.Part, k.Image, "kernel")
 	c.add(delta.Part, k.Initrd, "initrd")
-	c.add(delta.Part, k.Loader, "loader")
+	if k.Loader != (system.Object{}) {
+		c.add(delta.Part, k.Loader, "loader")
+	}
 	for _, o := range m.Objects() {
 		if o != k.Image && o != k.Initrd && o != k.Loader && o != k.Init {
 			c.add(delta.Object, o, "")
@@ -87,6 +89,9 @@ func containerImages(m *system.Manifest) []namedImage {
 		if c.Host != nil {
 			all = append(all, namedImage{"host " + c.Name, c.Host.Image})
 		}
+	}
+	if !m.Boot.Files.Digest.IsZero() {
+		all = append(all, namedImage{"boot slots", m.Boot.Files})
 	}
 	return all
 }

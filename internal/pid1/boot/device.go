@@ -364,6 +364,7 @@ func (d *device) halt(how Ending) error {
 	if d.supervisor != nil { // also a machine without a watchdog does not hang here
 		time.AfterFunc(d.supervisor.StopLimit()+stepLimit, func() { linux.End(linux.Restart) })
 	}
+	argument := d.standing.rebootArgument() // the record is closed with the rest
 	d.takeDown(0)
 	if how == Kexec {
 		d.watchdog.handOn()
@@ -382,6 +383,9 @@ func (d *device) halt(how Ending) error {
 		how = Reboot
 	}
 	if how == Reboot {
+		if argument != "" {
+			err = errors.Join(err, linux.EndWith(argument))
+		}
 		return errors.Join(err, linux.End(linux.Restart))
 	}
 	return errors.Join(err, linux.End(linux.PowerOff))

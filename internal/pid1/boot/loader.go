@@ -6,11 +6,8 @@ import (
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/linux"
+	"github.com/instar-os/instar/internal/record"
 )
-
-// loaderVendor is the GUID of the boot loader interface's variables
-// (systemd.io/BOOT_LOADER_INTERFACE).
-const loaderVendor = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 // loader is how systemd-boot is told what to boot: by variables of the
 // firmware that stand above the slot's loader.conf.
@@ -20,7 +17,7 @@ type loader struct {
 }
 
 func newLoader(dir string, system digest.Digest) *loader {
-	name := func(n string) linux.EFIText { return linux.EFIText{Dir: dir, Name: n, Vendor: loaderVendor} }
+	name := func(n string) linux.EFIText { return linux.EFIText{Dir: dir, Name: n, Vendor: linux.EFILoader} }
 	return &loader{system, name("LoaderEntrySelected"), name("LoaderEntryDefault"), name("LoaderEntryOneShot")}
 }
 
@@ -62,4 +59,25 @@ func (l *loader) present() error {
 		err = fmt.Errorf("it was not started by systemd-boot: there is no UEFI variable %s", l.selected.Name)
 	}
 	return err
+}
+
+// listening is the loader that has started this machine and reads what it is
+// told; nil when there is none.
+func (m *machine) listening() *loader {
+	if l := m.switcher.loader; l != nil && l.present() == nil {
+		return l
+	}
+	return nil
+}
+
+// awaited says which system on trial the next boot is for; "" for none.
+func (m *machine) awaited() string {
+	s := &m.standing
+	if s.book == nil {
+		return ""
+	}
+	if t := s.book.Record().Trial; t != nil && !t.Same && t.Phase == record.Armed {
+		return t.System.Short()
+	}
+	return ""
 }

@@ -1,18 +1,11 @@
 package boot
 
 import (
-	"fmt"
-	"io"
-	"os"
 	"slices"
 	"sync"
 
-	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/linux"
-	"github.com/instar-os/instar/internal/pe"
 	"github.com/instar-os/instar/internal/record"
-	"github.com/instar-os/instar/internal/slot"
-	"github.com/instar-os/instar/internal/system"
 )
 
 // A notebook is the record as more than one process changes it: the one that
@@ -96,56 +89,3 @@ func copyRecord(r record.Record) record.Record {
 	}
 	return r
 }
-
-// slots is the firmware of a machine with boot slots.
-type slots struct {
-	disk     slot.Disk
-	manifest func() *system.Manifest
-}
-
-// Home implements firmware. Only the partition table has to be told: variables
-// of firmware try a slot once by themselves.
-func (s slots) Home(n int) error {
-	t := slot.Table{Disk: s.disk}
-	now, err := t.Current()
-	if err != nil || now == n {
-		return nil // without one slot in force, firmware is told by other means
-	}
-	return t.Commit(n)
-}
-
-// Confirm implements firmware: the tried image goes to a slot where no tries are
-// counted, or the slot that was tried is made the one of every boot.
-func (s slots) Confirm(t record.Trial) error {
-	files, err := s.disk.Files(t.Slot)
-	if err != nil {
-		return err
-	}
-	image, ok := slot.Find(files, t.System)
-	loader, ok2 := slot.Loader(files)
-	count, err := s.disk.Count()
-	if err != nil || !ok || !ok2 {
-		return fmt.Errorf("slot %s holds system %s: %v, a loader: %v: %w", slot.Name(t.Slot), t.System.Short(), ok, ok2, err)
-	}
-	c := slot.Contents{
-		Arch: s.manifest().Arch, Loader: content(loader), New: slot.Image{System: t.System, UKI: content(image)}, Configuration: t.Configuration,
-	}
-	if files, err = c.Files(); err != nil {
-		return err
-	}
-	m, err := slot.Open(s.manifest(), s.disk, variables())
-	if err == nil {
-		_, err = slot.Confirm(m, t.Slot, count, files)
-	}
-	return err
-}
-
-// variables are those of the firmware, nil when it keeps none.
-func variables() slot.Store {
-	if _, err := os.Stat(linux.EFIVariables); err != nil {
-		return nil
-	}
-	return linux.EFIVars{Dir: linux.EFIVariables, Vendor: linux.EFIGlobal}
-}
-
-func content(f disk.FATFile) pe.Content { return io.NewSectionReader(f.Data, 0, f.Size) }

@@ -210,7 +210,7 @@ func (d *device) beforeKernel() (firmware, loader time.Duration) {
 func loaderTimes(dir string) (begin, end time.Duration, ok bool) {
 	var at [2]time.Duration
 	for i, name := range []string{"LoaderTimeInitUSec", "LoaderTimeExecUSec"} {
-		text, err := linux.EFIText{Dir: dir, Name: name, Vendor: loaderVendor}.Get()
+		text, err := linux.EFIText{Dir: dir, Name: name, Vendor: linux.EFILoader}.Get()
 		if err != nil {
 			return 0, 0, false
 		}

@@ -154,6 +154,9 @@ func (m *machine) switchByReboot(p *wire.SwitchPlan) error {
 	if p.NoReboot != "" {
 		return fmt.Errorf("this machine cannot boot %s: %s", p.To, p.NoReboot)
 	}
+	if sys := m.awaited(); sys != "" {
+		return fmt.Errorf("the next boot is the trial of system %s", sys)
+	}
 	how, by := Reboot, "the firmware"
 	if p.Kexec {
 		if err := m.loadKernel(p.To); err != nil {

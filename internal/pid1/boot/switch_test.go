@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/pid1/supervise"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/wire"
@@ -38,7 +39,7 @@ func TestLoader(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("day", true)
-	os.Remove(filepath.Join(dir, "LoaderEntryDefault-"+loaderVendor)) // efivarfs replaces the content
+	os.Remove(filepath.Join(dir, "LoaderEntryDefault-"+linux.EFILoader)) // efivarfs replaces the content
 	if err := l.set("rescue", false); err != nil {
 		t.Fatal(err)
 	}

@@ -8,19 +8,21 @@ import (
 	"sync"
 	"time"
 
+	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/pid1/trial"
 	"github.com/instar-os/instar/internal/reason"
 	"github.com/instar-os/instar/internal/record"
 	"github.com/instar-os/instar/internal/slot"
-	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/wire"
 )
 
-// A firmware is told what to boot. Both calls may be cut and repeated.
+// A firmware is told what to boot. All calls may be cut and repeated.
 type firmware interface {
-	Confirm(t record.Trial) error // what was tried is what every boot runs
-	Home(slot int) error          // as before the trial
+	Again(t record.Trial) error              // the next boot is one of the trial, where firmware does not count
+	Confirm(t record.Trial) error            // what was tried is what every boot runs
+	Home(slot int, good digest.Digest) error // as before the trial
+	Argument() string                        // that a reboot into a trial is given; "" for none
 }
 
 // errGoBack ends a boot that has nothing to do but to reboot.
@@ -70,7 +72,7 @@ func (d *device) decide(p linux.Partition) error {
 		d.warn("%v; this system counts as good", damaged)
 	}
 	if size, err := linux.DeviceSize(book.at.File); err == nil {
-		s.firmware = slots{slot.Disk{Device: book.at.Disk, Size: size}, func() *system.Manifest { return d.manifest }}
+		s.firmware = slots{slot.Disk{Device: book.at.Disk, Size: size}, d.listening()}
 	}
 	s.asked, _ = d.cmdline.Lookup(configurationKey)
 	cause, detail := d.cause()
@@ -128,6 +130,8 @@ func (d *device) obey() error {
 		}
 	}
 	switch s.decided.Action {
+	case trial.Try:
+		s.again(d.warn)
 	case trial.Return:
 		return fmt.Errorf("%w: %s", errGoBack, s.decided.Why)
 	case trial.Rescue:
@@ -136,11 +140,35 @@ func (d *device) obey() error {
 	return nil
 }
 
+// again lets firmware start what is on trial once more, should this boot come to
+// nothing, while there are tries. That is said now: a system that dies before it
+// gets here has not said it, and the machine goes back.
+func (s *standing) again(warn func(string, ...any)) {
+	t := s.book.Record().Trial
+	if t == nil || t.Same || t.Tries == 0 || s.firmware == nil {
+		return
+	}
+	if err := s.firmware.Again(*t); err != nil {
+		warn("this is the last try: %v", err)
+	}
+}
+
+// rebootArgument is what firmware is told by the reboot itself.
+func (s *standing) rebootArgument() string {
+	if s.book == nil || s.firmware == nil {
+		return ""
+	}
+	if t := s.book.Record().Trial; t == nil || t.Same || t.Phase != record.Armed {
+		return ""
+	}
+	return s.firmware.Argument()
+}
+
 func (s *standing) home(slot int) error {
 	if s.firmware == nil {
 		return nil
 	}
-	if err := s.firmware.Home(slot); err != nil {
+	if err := s.firmware.Home(slot, s.book.Record().Current); err != nil {
 		return fmt.Errorf("telling firmware to go back to slot %d: %w", slot, err)
 	}
 	return nil

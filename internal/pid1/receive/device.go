@@ -2,10 +2,12 @@ package receive
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime"
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/disk"
@@ -26,9 +28,12 @@ type device struct {
 	runs   digest.Digest
 	store  *store.Store
 	disk   *linux.Disk
-	method slot.Table
+	at     slot.Disk // the same
+	method slot.Method
 	book   *record.Book
 	slots  int
+
+	runningBoot system.Boot
 }
 
 func openDisk(path string) (*device, error) {
@@ -59,8 +64,11 @@ func (d *device) open() error {
 	if d.book, err = record.Open(area{d.disk, p.Offset()}, p.Size()); err != nil {
 		return err
 	}
-	d.method = slot.Table{Disk: slot.Disk{Device: d.disk, Size: size}}
-	d.slots, err = d.method.Count()
+	d.at = slot.Disk{Device: d.disk, Size: size, Booted: bootedFrom()}
+	if d.method, err = slot.Open(d.at, runtime.GOARCH, variables()); err != nil {
+		return err
+	}
+	d.slots, err = d.at.Count()
 	return err
 }
 
@@ -80,7 +88,7 @@ func (a area) ReadBack(p []byte, off int64) (int, error) { return a.Disk.ReadBac
 // part finds a boot part in any slot.
 func (d *device) part(o system.Object) update.Content {
 	for n := range d.slots {
-		files, err := d.method.Files(n)
+		files, err := d.at.Files(n)
 		if err != nil {
 			continue // being written, or never was
 		}
@@ -117,7 +125,10 @@ func (d *device) stage(r *update.Received) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := (now + 1) % d.slots
+	n, err := d.free(now)
+	if err != nil {
+		return now, err
+	}
 	files, err := d.files(r)
 	if err != nil {
 		return n, err
@@ -128,6 +139,10 @@ func (d *device) stage(r *update.Received) (int, error) {
 	if err := d.method.Stage(n, files); err != nil {
 		return n, err
 	}
+	if u, ok := d.method.(slot.UBoot); ok {
+		u.Tries = tries(r.Manifest)
+		d.method = u
+	}
 	t := record.Trial{System: r.System, Slot: n, Tries: tries(r.Manifest), Home: now}
 	if err := d.change(func(rec *record.Record) error { return trial.Stage(rec, t) }); err != nil {
 		return n, err
@@ -135,7 +150,22 @@ func (d *device) stage(r *update.Received) (int, error) {
 	if err := d.method.Try(n); err != nil {
 		return n, err
 	}
+	if err := d.tellLoader(r.System); err != nil {
+		return n, err
+	}
 	return n, d.change(trial.Arm)
+}
+
+// free is the slot that is written next: neither the one in force nor the one
+// that this machine runs from.
+func (d *device) free(now int) (int, error) {
+	booted, known := d.at.BootedSlot()
+	for i := 1; i < d.slots; i++ {
+		if n := (now + i) % d.slots; !known || n != booted {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("slot %s is in force and this machine runs from slot %s: no other is there to write; reboot first", slot.Name(now), slot.Name(booted))
 }
 
 // change changes the record; an error of the change leaves it as it was.
@@ -152,11 +182,12 @@ func (d *device) change(f func(*record.Record) error) error {
 
 // files gives the files of the slot that a system is tried from.
 func (d *device) files(r *update.Received) ([]disk.FATFile, error) {
-	loader, err := r.Part(r.Manifest.Kernel.Loader)
-	if err != nil {
-		return nil, err
+	if board := slot.IsBoard(r.Manifest.Boot); board != slot.IsBoard(d.runningBoot) {
+		return nil, fmt.Errorf("it is for firmware %q, this machine has %q", firmwareOf(r.Manifest.Boot), firmwareOf(d.runningBoot))
+	} else if board {
+		return d.boardFiles(r)
 	}
-	good, err := d.good()
+	loader, err := r.Part(r.Manifest.Kernel.Loader)
 	if err != nil {
 		return nil, err
 	}
@@ -164,12 +195,32 @@ func (d *device) files(r *update.Received) ([]disk.FATFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := slot.Contents{
-		Arch: r.Manifest.Arch, Loader: loader, New: slot.Image{System: r.System, UKI: image},
-		Tries: tries(r.Manifest), Good: good,
+	c := slot.Contents{Arch: r.Manifest.Arch, Loader: loader, New: slot.Image{System: r.System, UKI: image}}
+	if slot.Counted(d.method) { // others come back by themselves, to the slot in force
+		if c.Good, err = d.good(); err != nil {
+			return nil, err
+		}
+		c.Tries, c.Once = tries(r.Manifest), once(r.Manifest)
 	}
 	return c.Files()
 }
+
+func (d *device) boardFiles(r *update.Received) ([]disk.FATFile, error) {
+	b := slot.Board{System: r.System, Manifest: r.Manifest}
+	var err error
+	if b.Kernel, err = r.Part(r.Manifest.Kernel.Image); err != nil {
+		return nil, err
+	}
+	if b.Initrd, err = r.Part(r.Manifest.Kernel.Initrd); err != nil {
+		return nil, err
+	}
+	if b.Further, err = slot.Further(d.store, r.Manifest.Boot); err != nil {
+		return nil, err
+	}
+	return b.Files()
+}
+
+func firmwareOf(b system.Boot) string { return cmp.Or(b.Firmware, slot.FirmwareUEFI) }
 
 // tries is how often the loader starts a system before it goes back; the record
 // counts on its own.
@@ -200,7 +251,7 @@ func (d *device) good() (slot.Image, error) {
 		sys = d.runs
 	}
 	for n := range d.slots {
-		files, err := d.method.Files(n)
+		files, err := d.at.Files(n)
 		if err != nil {
 			continue
 		}

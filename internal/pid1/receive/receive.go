@@ -20,6 +20,7 @@ import (
 	"github.com/instar-os/instar/internal/pid1/drivers"
 	"github.com/instar-os/instar/internal/pid1/trial"
 	"github.com/instar-os/instar/internal/record"
+	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/trust"
@@ -130,6 +131,7 @@ func (d *device) env(st *store.Store, o Options) (*update.Env, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.runningBoot = m.Boot
 	return &update.Env{
 		Store: st, Keys: keys, Running: o.System, Force: o.Force,
 		Part: d.part,
@@ -158,6 +160,11 @@ func (d *device) preflight(m *system.Manifest, sys digest.Digest) []update.Probl
 	}
 	if t := r.Trial; t != nil && t.Phase != record.Staged && t.Phase != record.Failed {
 		all = append(all, update.Problem{Code: update.Unhealthy, Text: fmt.Sprintf("system %s is on trial; confirm it or go back first", t.System.Short()), Grave: true})
+	}
+	if slot.Counted(d.method) && m.Boot.Trial != slot.TrialCounter {
+		if err := loaderListens(); err != nil {
+			all = append(all, update.Problem{Code: update.NoTrial, Text: err.Error()})
+		}
 	}
 	missing, err := drivers.Machine{Sysfs: os.DirFS("/sys"), Procfs: os.DirFS("/proc"), Disk: d.name}.Missing(m.Kernel.Modules)
 	if err != nil {

@@ -187,6 +187,11 @@ func comesBack(t *testing.T, m Machine) {
 	}
 	boots(t, m, 0)
 	current(t, m, 0)
+	// A commit stands above a try of another slot that was not booted yet.
+	must(t, m.Method().Stage(1, Files("tried again")))
+	must(t, m.Method().Try(1))
+	must(t, m.Method().Commit(0))
+	boots(t, m, 0)
 	// Nothing is left of the trial.
 	must(t, m.Method().Stage(1, Files("next")))
 	must(t, m.Method().Commit(1))
