@@ -29,6 +29,10 @@ func TestHost(t *testing.T) {
 	if st.Host != "running" || st.Configuration != "workbench" || len(st.Warnings) > 0 {
 		t.Errorf("status %+v; want a host that runs, and no warnings", st)
 	}
+	m.eventually("it has come to rest", func() bool {
+		st, err := m.status()
+		return err == nil && st.Trial != nil && st.Trial.Standing == wire.Settled
+	})
 	if c := m.container("starts"); c.State != wire.Done {
 		t.Errorf("starts: %+v; want it done", c)
 	}

@@ -107,6 +107,9 @@ func (d *device) tellHost() error {
 	if len(d.manifest.Interfaces) > 0 {
 		files["/run/systemd/network/00-instar.link"] = "[Match]\nOriginalName=*\n[Link]\nNamePolicy=keep\n"
 	}
+	if d.trying() {
+		d.deadline(files)
+	}
 	for name, text := range files {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
@@ -119,6 +122,22 @@ func (d *device) tellHost() error {
 		System: d.system, Configuration: d.configuration.Name, Ready: int64(d.ready),
 		Data: d.runtime.Data.Dir != scratchDir, Quota: d.quota, Warnings: d.warnings,
 	}.Write(runDir)
+}
+
+// trialFile is there while what runs below a host is on trial.
+const trialFile = runDir + "/on-trial"
+
+// deadline adds units that restart a machine on trial whose host does not come
+// to where the gate is: that watches from within one of its services.
+func (d *device) deadline(files map[string]string) {
+	const units = "/run/systemd/system/instar-deadline."
+	late := time.Duration(d.manifest.Boot.Confirm.Resolved().Within) + lookGrace + gateGrace
+	timer := fmt.Sprintf("[Unit]\nDescription=End of what is on trial\n[Timer]\nOnBootSec=%d\nAccuracySec=1s\n", late/time.Second)
+	files[units+"timer"] = timer
+	files["/run/systemd/system/timers.target.wants/instar-deadline.timer"] = timer
+	files[units+"service"] = "[Unit]\nDescription=Restart of what is on trial and has not proven itself\nDefaultDependencies=no\n" +
+		"ConditionPathExists=" + trialFile + "\n[Service]\nType=oneshot\nExecStart=systemctl --force reboot\n"
+	files[trialFile] = ""
 }
 
 // lastingID is the file that keeps the machine's identity, "" for none.

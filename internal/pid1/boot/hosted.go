@@ -39,6 +39,7 @@ func Hosted(console io.Writer, notify string) error {
 			}
 			d.log.Printf("stopping")
 			d.noteEnd(reason.Stopped, "")
+			d.ended()
 			err = errors.Join(err, host.Notify(notify, "STOPPING=1"))
 		}
 	}
@@ -57,6 +58,7 @@ func (d *device) hosted() []step {
 			d.sysfs, err = os.OpenRoot("/sys")
 			return err
 		}},
+		{"recall the trial", d.resume},
 		{"open the log", func() error {
 			if d.runtime.Data.Dir == scratchDir {
 				d.recordInMemory()
@@ -83,6 +85,7 @@ func (d *device) hosted() []step {
 		}},
 		{"open the control socket", func() error { return d.serve(socketPath) }},
 		{"open the control port", func() error { return d.servePort(d.sysfs.FS(), "/dev") }},
+		{"watch over the boot", d.judge},
 	}
 }
 

@@ -229,6 +229,7 @@ func (m *machine) confirm(why reason.Code) error {
 		return err
 	}
 	s.decided.Action = trial.Run
+	m.proven()
 	m.log.Printf("confirmed: %s", why)
 	return nil
 }
