@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 )
 
@@ -17,7 +18,7 @@ type Disk struct {
 	rec  *recorder // nil: of a crashed state
 
 	mu   sync.Mutex
-	base []byte           // shared
+	base layers           // shared
 	over map[int64][]byte // sectors that differ
 	told map[int64][]byte // sectors as Run has written them, when one write is lost
 }
@@ -29,11 +30,24 @@ func (d *Disk) sector(n int64, over map[int64][]byte) []byte {
 	if b, ok := over[n]; ok {
 		return b
 	}
+	return d.base.sector(n)
+}
+
+// layers are a content that nobody writes to any more, and sectors over it.
+type layers struct {
+	content []byte
+	over    map[int64][]byte
+}
+
+func (l layers) sector(n int64) []byte {
+	if b, ok := l.over[n]; ok {
+		return b
+	}
 	at := n * blockSize
-	if at >= int64(len(d.base)) {
+	if at >= int64(len(l.content)) {
 		return zeroSector
 	}
-	return d.base[at : at+blockSize]
+	return l.content[at : at+blockSize]
 }
 
 var zeroSector = make([]byte, blockSize)
@@ -180,21 +194,19 @@ func (m *model) sector(d *Disk, n int64, group int, now []byte) {
 }
 
 func (r *recorder) addDisk(name string, content []byte) *Disk {
-	d := &Disk{name: name, size: int64(len(content)), rec: r, base: content, over: map[int64][]byte{}}
+	d := &Disk{name: name, size: int64(len(content)), rec: r, base: layers{content: content}, over: map[int64][]byte{}}
 	r.disks[name] = d
 	return d
 }
 
 func (r *recorder) disk(name string) *Disk { return r.disks[name] }
 
-// flat returns the disk's content; base itself when nothing differs.
-func (d *Disk) flat() []byte {
-	if len(d.over) == 0 {
-		return d.base
+// frozen returns the disk's content as it is now.
+func (d *Disk) frozen() layers {
+	over := maps.Clone(d.base.over)
+	if over == nil {
+		over = make(map[int64][]byte, len(d.over))
 	}
-	b := bytes.Clone(d.base)
-	for n, s := range d.over {
-		copy(b[n*blockSize:], s)
-	}
-	return b
+	maps.Copy(over, d.over)
+	return layers{d.base.content, over}
 }

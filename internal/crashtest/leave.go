@@ -16,7 +16,7 @@ func (m *model) diskNames() []string { return slices.Sorted(maps.Keys(m.disks)) 
 func (s *settled) leave(dir string) (*State, error) {
 	st := &State{Dir: dir, Acked: s.c.acked, disks: map[string]*Disk{}}
 	for name, dm := range s.c.m.disks {
-		d := &Disk{name: name, size: int64(len(dm.base)), base: dm.base, over: make(map[int64][]byte, len(dm.order))}
+		d := &Disk{name: name, size: dm.size, base: dm.base, over: make(map[int64][]byte, len(dm.order))}
 		for n, x := range dm.sectors {
 			if x.latest(s.c.at) >= 0 && s.index[x.id] > 0 {
 				d.over[n] = s.get(x).b

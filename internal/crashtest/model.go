@@ -99,7 +99,8 @@ type ackAt struct {
 }
 
 type diskModel struct {
-	base    []byte
+	base    layers
+	size    int64
 	sectors map[int64]*cell
 	order   []int64
 }

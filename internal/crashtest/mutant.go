@@ -17,9 +17,10 @@ type MutantResult struct {
 	How      string `json:"how,omitempty"` // what it noticed
 }
 
-// Mutants leaves out each sync, flush, rename and read-back of a scenario, one
-// at a time, and says which the bench has noticed.
-func Mutants(s *Scenario, o Options) ([]MutantResult, error) {
+// Mutants leaves out each sync, flush, rename and read-back of a scenario that
+// skip does not say to be known, one at a time, and says which the bench has
+// noticed. It is given up after the last of the stages, which are tried in turn.
+func Mutants(s *Scenario, stages []Options, skip func(Site) bool) ([]MutantResult, error) {
 	rec, err := record(s, &recorder{}, nil)
 	if err != nil {
 		return nil, err
@@ -29,11 +30,14 @@ func Mutants(s *Scenario, o Options) ([]MutantResult, error) {
 	}
 	var out []MutantResult
 	for _, site := range rec.sortedSites() {
+		if skip(site) {
+			continue
+		}
 		r := MutantResult{Site: site, Scenario: s.Name}
 		if site.Op == opReadBack {
 			r.How, err = lied(s, Mutant{site}, rec)
 		} else {
-			r.How, err = mutant(s, Mutant{site}, o)
+			r.How, err = mutant(s, Mutant{site}, stages)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s without %s: %w", s.Name, site, err)
@@ -45,7 +49,7 @@ func Mutants(s *Scenario, o Options) ([]MutantResult, error) {
 }
 
 // mutant returns what the bench notices, "" for nothing.
-func mutant(s *Scenario, m Mutant, o Options) (string, error) {
+func mutant(s *Scenario, m Mutant, stages []Options) (string, error) {
 	rec, err := record(s, &recorder{mutant: m}, nil)
 	if err != nil {
 		return "", err
@@ -53,16 +57,18 @@ func mutant(s *Scenario, m Mutant, o Options) (string, error) {
 	if rec.err != nil {
 		return "the code itself: " + firstLine(rec.err), nil
 	}
-	for _, rerun := range []bool{false, true} {
-		x := newExplorer(rec, o)
-		if x.rerun = rerun; rerun { // it takes longer
-			x.o.PerCut = (o.PerCut + 1) / 2
-		}
-		if err := x.explore(); err != nil {
-			return "", err
-		}
-		if x.failure != nil {
-			return fmt.Sprintf("cut %d: %s", x.failure.Cut, strings.SplitN(x.failure.Err, "\n", 2)[0]), nil
+	for _, o := range stages {
+		for _, rerun := range []bool{false, true} {
+			x := newExplorer(rec, o)
+			if x.rerun = rerun; rerun { // it takes longer
+				x.o.PerCut = (o.PerCut + 1) / 2
+			}
+			if err := x.explore(); err != nil {
+				return "", err
+			}
+			if x.failure != nil {
+				return fmt.Sprintf("cut %d: %s", x.failure.Cut, strings.SplitN(x.failure.Err, "\n", 2)[0]), nil
+			}
 		}
 	}
 	return "", nil
@@ -176,7 +182,7 @@ func (r *recorder) checkCopy(s *Scenario, acked []string) (outcome string, err, 
 		return "", nil, err
 	}
 	for name, d := range r.disks {
-		m.disks[name] = &diskModel{base: d.flat()}
+		m.disks[name] = &diskModel{base: d.frozen(), size: d.size}
 	}
 	dir, err := Scratch()
 	if err != nil {

@@ -67,6 +67,9 @@ func (r *recorder) begin(op string) error {
 		return nil
 	}
 	site := Site{op, where()}
+	if op == opReadBack {
+		site.At = verifier(site.At)
+	}
 	r.sites[site]++
 	if site == r.mutant.Site {
 		r.hit = true
@@ -179,6 +182,17 @@ func (r *recorder) ack(what string) {
 	r.capture()
 	r.model.event("acknowledged: %s", what)
 	r.model.acks = append(r.model.acks, ackAt{r.model.now, what})
+}
+
+// verifier drops what reads on behalf of who verifies, down to the formats of
+// disks: a mutant believes all of one verification.
+func verifier(at string) string {
+	if i := strings.LastIndex(at, "disk."); i >= 0 && (i == 0 || at[i-1] == ' ') {
+		if _, rest, ok := strings.Cut(at[i:], " < "); ok {
+			return rest
+		}
+	}
+	return at
 }
 
 // where returns the functions of the house that lead to a call, innermost

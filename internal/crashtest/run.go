@@ -1,6 +1,7 @@
 package crashtest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -21,13 +22,22 @@ import (
 
 // Options say how much is tried. The zero value tries little.
 type Options struct {
-	Seed    uint64
-	PerCut  int // states for each event; 0: 40
-	Again   int // every how many different states Run is repeated, recorded, and cut again; 0: 64
-	Workers int // 0: one a processor
+	Seed     uint64
+	PerCut   int // states for each event; 0: 1
+	Again    int // every how many different states Run is repeated, recorded, and cut again; 0: 1
+	PerTwice int // states for each event of such a repetition; 0: 6
+	Workers  int // 0: one a processor
+
+	Count *atomic.Int64 `json:"-"` // counts states as they are looked at; may be nil
 }
 
 func (o Options) perCut() int { return max(o.PerCut, 1) }
+
+func (o Options) count() {
+	if o.Count != nil {
+		o.Count.Add(1)
+	}
+}
 
 // Result counts what was tried of a scenario.
 type Result struct {
@@ -94,12 +104,12 @@ func (r *recorder) run(s *Scenario, e *Env, after func(e *Env, rec *recording) e
 	m := newModel()
 	r.model = m
 	for name, d := range r.disks {
-		d.base, d.over = d.flat(), map[int64][]byte{}
+		d.base, d.over = d.frozen(), map[int64][]byte{}
 		d.told = nil
 		if r.lie > 0 {
 			d.told = map[int64][]byte{}
 		}
-		m.disks[name] = &diskModel{base: d.base, sectors: map[int64]*cell{}}
+		m.disks[name] = &diskModel{base: d.base, size: d.size, sectors: map[int64]*cell{}}
 	}
 	if err := m.capture(r.dir); err != nil {
 		return nil, err
@@ -223,6 +233,7 @@ func (x *explorer) work(next *atomic.Int64) error {
 // one looks at one state. An error is one of the bench.
 func (x *explorer) one(c *cut, n int, ch choice, top string) error {
 	x.states.Add(1)
+	x.o.count()
 	st := c.settle(ch)
 	h := st.hash(x.hash)
 	x.mu.Lock()
@@ -345,7 +356,7 @@ func (x *explorer) repeat(st *settled, top string) error {
 		return fmt.Errorf("running it again after the cut: %w", rec.err)
 	}
 	few := x.o
-	few.PerCut, few.Workers = max(few.perCut()/8, 6), 1
+	few.PerCut, few.Workers = cmp.Or(few.PerTwice, 6), 1
 	y := newExplorer(rec, few)
 	y.prev = left.Acked
 	err = y.explore()

@@ -3,6 +3,7 @@ package slot
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/instar-os/instar/internal/disk"
 )
@@ -104,9 +105,15 @@ func (t Table) write(n int) error {
 	return t.chosen(n)
 }
 
-// chosen reads the table back from the medium.
+// chosen reads both copies of the table back from the medium.
 func (t Table) chosen(n int) error {
-	g, err := disk.ReadGPT(medium{t.Device}, t.Size)
+	from := medium{t.Device}
+	return errors.Join(t.names(n, from, false), t.names(n, backup{from}, true))
+}
+
+// names checks that a table names a slot.
+func (t Table) names(n int, from io.ReaderAt, recovered bool) error {
+	g, err := disk.ReadGPT(from, t.Size)
 	if err != nil {
 		return fmt.Errorf("reading the table back: %w", err)
 	}
@@ -114,7 +121,7 @@ func (t Table) chosen(n int) error {
 	if err != nil {
 		return fmt.Errorf("reading the table back: %w", err)
 	}
-	if now, err := current(g, slots); err != nil || now != n || g.Recovered {
+	if now, err := current(g, slots); err != nil || now != n || g.Recovered != recovered {
 		return errors.Join(errors.New("the table reads back as something else than was written"), err)
 	}
 	return nil
@@ -125,3 +132,15 @@ type medium struct{ dev Device }
 
 // ReadAt implements io.ReaderAt.
 func (m medium) ReadAt(p []byte, off int64) (int, error) { return m.dev.ReadBack(p, off) }
+
+// backup shows a disk whose primary table is lost.
+type backup struct{ io.ReaderAt }
+
+// ReadAt implements io.ReaderAt. The header is read alone.
+func (b backup) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.ReaderAt.ReadAt(p, off)
+	if off == disk.SectorSize {
+		clear(p[:n])
+	}
+	return n, err
+}
