@@ -89,7 +89,7 @@ func Device() error {
 		d.sabotage()
 		how = d.wait(signals)
 		d.log.Printf("going to %s", how)
-		d.noteEnd(codeOf(how), "")
+		d.noteEnd(d.endOf(how))
 		d.ended()
 	case errors.Is(err, errGoBack):
 		d.log.Printf("%v", err)

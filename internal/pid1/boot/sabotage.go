@@ -14,6 +14,10 @@ func (d *device) sabotage() {
 	if !ok {
 		return
 	}
+	if what == "stubborn" {
+		os.WriteFile("/proc/sys/kernel/kexec_load_disabled", []byte("1"), 0)
+		return
+	}
 	go func() {
 		time.Sleep(3 * time.Second)
 		d.log.Printf("sabotage: %s", what)

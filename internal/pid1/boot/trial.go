@@ -3,8 +3,6 @@ package boot
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,13 +73,12 @@ func (d *device) decide(p linux.Partition) error {
 		s.firmware = slots{slot.Disk{Device: book.at.Disk, Size: size}, d.listening()}
 	}
 	s.asked, _ = d.cmdline.Lookup(configurationKey)
-	cause, detail := d.cause()
 	home := -1
 	err = s.book.Update(func(r *record.Record) error {
 		if r.Trial != nil {
 			home = r.Trial.Home
 		}
-		s.decided = trial.Decide(r, trial.Boot{System: d.system, Configuration: s.asked, Now: time.Now().Unix(), Cause: cause, Detail: detail})
+		s.decided = trial.Decide(r, trial.Boot{System: d.system, Configuration: s.asked, Now: time.Now().Unix(), Cause: d.cause})
 		return nil
 	})
 	if err != nil {
@@ -95,22 +92,18 @@ func (d *device) decide(p linux.Partition) error {
 	return d.obey()
 }
 
-// cause asks the hardware watchdog why the machine was started.
-func (d *device) cause() (reason.Code, string) {
-	b, err := os.ReadFile("/sys/class/watchdog/watchdog0/bootstatus")
-	if err != nil {
-		return "", ""
-	}
-	const cardReset = "32" // WDIOF_CARDRESET, include/uapi/linux/watchdog.h
-	if strings.TrimSpace(string(b)) == cardReset {
-		return reason.Watchdog, "the hardware watchdog has reset the machine"
-	}
-	return "", ""
+// cause asks those who saw how the boot before ended: the hardware watchdog, a
+// dying kernel's storage, and the firmware's variable of last words.
+func (d *device) cause(of digest.Digest) (reason.Code, string) {
+	return d.evidence().Cause(of.String())
 }
 
 // obey does what was decided as far as firmware is concerned.
 func (d *device) obey() error {
 	s := &d.standing
+	if s.decided.Begin != "" {
+		d.flight.Because(s.decided.Begin, s.decided.Why)
+	}
 	if v := s.decided.Verdict; v != nil {
 		d.log.Printf("verdict over system %s %s: bad: %s: %s", v.System.Short(), v.Configuration, v.Reason, v.Detail)
 	}
@@ -270,6 +263,22 @@ func (d *device) ended() {
 	}); err != nil {
 		d.log.Printf("that this boot ends in order cannot be remembered: %v", err)
 	}
+}
+
+// endOf says in a code how the machine ends, and why.
+func (d *device) endOf(how Ending) (reason.Code, string) {
+	s := &d.standing
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.back {
+		return codeOf(how), ""
+	}
+	r := s.book.Record()
+	if len(r.Verdicts) == 0 {
+		return reason.Rollback, ""
+	}
+	v := r.Verdicts[0] // the newest
+	return reason.Rollback, v.Reason + ": " + v.Detail
 }
 
 // tryConfiguration puts a configuration of the running system on trial at the

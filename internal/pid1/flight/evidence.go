@@ -27,12 +27,26 @@ func (ev Evidence) start(before reason.Code) reason.Code {
 		return reason.Panic
 	case ev.Watchdog:
 		return reason.Watchdog
-	case before == reason.Kexec || before == reason.CannotRun:
-		return reason.Reboot // kexec was to be, and firmware did it
+	case before == reason.Kexec || before == reason.CannotRun || before == reason.Rollback:
+		return reason.Reboot // kexec was to be and firmware did it, or what was left is not on trial any more
 	case before == reason.Reboot || before == reason.Reset:
 		return before
 	}
 	return reason.PowerOn
+}
+
+// Cause is why the boot before, of a system, has come to nothing, as those tell
+// who saw it; "" when nobody did.
+func (ev Evidence) Cause(system string) (reason.Code, string) {
+	switch words, err := ev.Words.read(); {
+	case ev.Crash.panicked():
+		return ev.Crash.verdict()
+	case ev.Watchdog:
+		return reason.Watchdog, "the hardware watchdog has reset the machine"
+	case err == nil && words != nil && words.System == system:
+		return words.Reason, words.Step + ": " + words.Text
+	}
+	return "", ""
 }
 
 // settle gives the boot before its end, when it could not write one itself, and

@@ -49,9 +49,12 @@ const (
 type Boot struct {
 	System        digest.Digest
 	Configuration string
-	Now           int64       // seconds since 1970, as the machine believes
-	Cause         reason.Code // of the last end, as hardware or the flight recorder tell; "" when nobody does
-	Detail        string      // of Cause
+	Now           int64 // seconds since 1970, as the machine believes
+
+	// Cause says why the boot before, of a system, has come to nothing, as
+	// hardware or a dying kernel tell; "" when nobody does. It is asked for a
+	// verdict alone. nil: there is nobody to ask.
+	Cause func(of digest.Digest) (reason.Code, string)
 }
 
 // Decision is what to do, and why.
@@ -60,6 +63,7 @@ type Decision struct {
 	Why     string          // for people; "" where there is nothing to say
 	Verdict *record.Verdict // given by this decision; nil: none
 	Home    int             // slot that firmware must be told to stay with, then Home(r); -1: none
+	Begin   reason.Code     // how this boot begins, "" when the record does not say
 }
 
 // Decide takes note of a boot in the record and says what to do. The change of
@@ -80,6 +84,12 @@ func Decide(r *record.Record, b Boot) Decision {
 	if d.Action == Run && r.Unsettled > MaxUnsettled {
 		d.Action = Rescue
 		d.Why = join(d.Why, fmt.Sprintf("%d boots in a row have not settled", MaxUnsettled))
+	}
+	switch d.Action {
+	case Try:
+		d.Begin = reason.Trial
+	case Rescue:
+		d.Begin = reason.Fallback
 	}
 	return d
 }
@@ -120,7 +130,7 @@ func try(r *record.Record, b Boot) Decision {
 		t.Phase = record.Armed
 	}
 	if t.Tries == 0 {
-		v := fail(r, b.reason(reason.Reset), b.detail(fmt.Sprintf("not confirmed in %d boots", t.Booted-1)), b.Now)
+		v := b.fail(r, reason.Reset, fmt.Sprintf("not confirmed in %d boots", t.Booted-1))
 		return Decision{Action: Return, Why: "no tries are left", Verdict: v}
 	}
 	t.Tries--
@@ -135,9 +145,12 @@ func elsewhere(r *record.Record, b Boot) Decision {
 	switch t.Phase {
 	case record.Staged:
 	case record.Armed:
-		d.Verdict = fail(r, b.reason(reason.NoBoot), b.detail("firmware went back before init ran"), b.Now)
+		d.Verdict = b.fail(r, reason.NoBoot, "firmware went back before init ran")
 	case record.Running:
-		d.Verdict = fail(r, b.reason(reason.Loader), b.detail(fmt.Sprintf("firmware went back after %d boots", t.Booted)), b.Now)
+		d.Verdict = b.fail(r, reason.Loader, fmt.Sprintf("firmware went back after %d boots", t.Booted))
+	}
+	if t.Phase == record.Failed {
+		d.Begin = reason.Rollback
 	}
 	if t.Phase == record.Failed && t.Same {
 		r.Trial = nil // no slot is concerned
@@ -146,20 +159,20 @@ func elsewhere(r *record.Record, b Boot) Decision {
 		d.Why = "the trial of " + name(t) + " has failed: " + d.Verdict.Reason
 	}
 	rest := untried(r, b)
-	rest.Why, rest.Verdict = join(d.Why, rest.Why), d.Verdict
+	rest.Why, rest.Verdict, rest.Begin = join(d.Why, rest.Why), d.Verdict, d.Begin
 	return rest
 }
 
-// reason is the code of a verdict that nobody on the system gave: the cause
-// that the machine was told of, or else what the record lets one conclude.
-func (b Boot) reason(otherwise reason.Code) reason.Code {
-	if b.Cause != "" {
-		return b.Cause
+// fail gives the verdict that nobody on the system gave: by the cause that the
+// machine was told of, or else by what the record lets one conclude.
+func (b Boot) fail(r *record.Record, code reason.Code, detail string) *record.Verdict {
+	if b.Cause != nil {
+		if told, how := b.Cause(r.Trial.System); told != "" {
+			code, detail = told, join(detail, how)
+		}
 	}
-	return otherwise
+	return fail(r, code, detail, b.Now)
 }
-
-func (b Boot) detail(what string) string { return join(what, b.Detail) }
 
 func join(a, b string) string {
 	if a == "" || b == "" {

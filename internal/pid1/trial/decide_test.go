@@ -41,6 +41,24 @@ func unsettled(r record.Record, n int) record.Record {
 	return r
 }
 
+// because is what those tell who saw the end of a boot.
+func because(code reason.Code) func(digest.Digest) (reason.Code, string) {
+	return func(digest.Digest) (reason.Code, string) { return code, "so they say" }
+}
+
+// begins is how a boot begins, as a decision has it.
+func begins(a Action, before *record.Trial, boot Boot) reason.Code {
+	switch {
+	case a == Try:
+		return reason.Trial
+	case a == Rescue:
+		return reason.Fallback
+	case a == Run && before != nil && before.Phase != record.Staged && !before.On(boot.System, boot.Configuration):
+		return reason.Rollback
+	}
+	return ""
+}
+
 func TestDecide(t *testing.T) {
 	idle := record.Record{Current: good, Previous: older, Boots: 7}
 	for _, row := range []struct {
@@ -67,12 +85,12 @@ func TestDecide(t *testing.T) {
 		{"armed, first boot", on(record.Armed, 3, 0), Boot{System: fresh}, Try, "2 tries left", record.Running, 2, ""},
 		{"armed, in its rescue configuration", on(record.Armed, 3, 0), Boot{System: fresh, Configuration: "rescue"}, Try, "", record.Running, 2, ""},
 		{"armed, never came", on(record.Armed, 3, 0), Boot{System: good}, Run, "system " + fresh.Short() + " has failed: no-boot", record.Failed, 0, "no-boot"},
-		{"armed, panicked", on(record.Armed, 3, 0), Boot{System: good, Cause: reason.Panic, Detail: "oops"}, Run, "failed: panic", record.Failed, 0, "panic"},
+		{"armed, panicked", on(record.Armed, 3, 0), Boot{System: good, Cause: because(reason.Panic)}, Run, "failed: panic", record.Failed, 0, "panic"},
 		{"armed, a stranger came", on(record.Armed, 3, 0), Boot{System: alien}, Run, "no-boot", record.Failed, 0, "no-boot"},
 		{"running, again", on(record.Running, 2, 1), Boot{System: fresh}, Try, "1 tries left", record.Running, 1, ""},
 		{"running, unsettled as it is", unsettled(on(record.Running, 2, 1), 5), Boot{System: fresh}, Try, "", record.Running, 1, ""},
 		{"running, no tries left", on(record.Running, 0, 3), Boot{System: fresh}, Return, "no tries are left", record.Failed, 0, "reset"},
-		{"running, no tries left, the watchdog's doing", on(record.Running, 0, 3), Boot{System: fresh, Cause: reason.Watchdog}, Return, "", record.Failed, 0, "watchdog"},
+		{"running, no tries left, the watchdog's doing", on(record.Running, 0, 3), Boot{System: fresh, Cause: because(reason.Watchdog)}, Return, "", record.Failed, 0, "watchdog"},
 		{"running, firmware went back", unsettled(on(record.Running, 1, 2), 2), Boot{System: good}, Run, "failed: loader", record.Failed, 0, "loader"},
 		{"failed, firmware still boots it", judged(on(record.Failed, 0, 3), fresh, false), Boot{System: fresh}, Return, "found bad", record.Failed, 0, ""},
 		{"failed, firmware does not listen", judged(on(record.Failed, 0, 6), fresh, false), Boot{System: fresh}, Rescue, "does not go back", record.Failed, 0, ""},
@@ -82,7 +100,7 @@ func TestDecide(t *testing.T) {
 		{"a configuration staged", same(record.Staged, 1, 0), Boot{System: good, Configuration: "day"}, Run, "", record.Staged, 1, ""},
 		{"a configuration armed", same(record.Armed, 1, 0), Boot{System: good, Configuration: "night"}, Try, "0 tries left", record.Running, 0, ""},
 		{"a configuration that did not come", same(record.Armed, 1, 0), Boot{System: good, Configuration: "day"}, Run, "configuration night has failed", "", 0, "no-boot"},
-		{"a configuration that crashed", same(record.Running, 0, 1), Boot{System: good, Configuration: "day", Cause: reason.Panic}, Run, "panic", "", 0, "panic"},
+		{"a configuration that crashed", same(record.Running, 0, 1), Boot{System: good, Configuration: "day", Cause: because(reason.Panic)}, Run, "panic", "", 0, "panic"},
 		{"a configuration that comes again", same(record.Running, 0, 1), Boot{System: good, Configuration: "night"}, Return, "", record.Failed, 0, "reset"},
 		{"a configuration left", judged(same(record.Failed, 0, 1), good, true), Boot{System: good, Configuration: "day"}, Run, "", "", 0, ""},
 	} {
@@ -113,6 +131,12 @@ func TestDecide(t *testing.T) {
 			}
 			if got != row.verdict {
 				t.Errorf("verdict %q, want %q", got, row.verdict)
+			}
+			if want := begins(row.action, row.record.Trial, row.boot); d.Begin != want {
+				t.Errorf("the boot begins as %q, want %q", d.Begin, want)
+			}
+			if told := row.boot.Cause != nil && d.Verdict != nil; told && !strings.Contains(d.Verdict.Detail, "so they say") {
+				t.Errorf("the verdict's detail is %q", d.Verdict.Detail)
 			}
 			if home := phase == record.Failed && !r.Trial.Same; (d.Home >= 0) != home {
 				t.Errorf("firmware is told slot %d", d.Home)
