@@ -17,6 +17,7 @@ const (
 	bootBar    = 14
 	bootAfter  = 150 // room for a duration behind the last bar
 	bootHeader = 92  // title, facts, axis
+	bootFoot   = 12  // the word below the mark of health
 	maxTicks   = 9
 )
 
@@ -24,12 +25,12 @@ const bootStyle = style + `
   .axis { stroke: #d0d7de; stroke-width: 1; }
   .firmware { fill: #8250df; } .loader { fill: #bf8700; } .kernel { fill: #1a7f37; }
   .step { fill: #0969da; } .start { fill: #b6e3ff; stroke: #0969da; } .fail { fill: #cf222e; }
-  .mark { fill: #1a7f37; }
+  .mark { stroke: #1a7f37; stroke-width: 1.5; stroke-dasharray: 4 3; } .healthy { fill: #1a7f37; }
   @media (prefers-color-scheme: dark) {
     .axis { stroke: #30363d; }
     .firmware { fill: #a371f7; } .loader { fill: #d29922; } .kernel { fill: #3fb950; }
     .step { fill: #4493f8; } .start { fill: #0c2d6b; stroke: #4493f8; } .fail { fill: #f85149; }
-    .mark { fill: #3fb950; }
+    .mark { stroke: #3fb950; } .healthy { fill: #3fb950; }
   }
 `
 
@@ -53,7 +54,7 @@ func Boot(machine string, b wire.BootRecord) []byte {
 	}
 	label = min(label, 360) + margin
 	left := margin + label
-	width, height := left+bootChart+bootAfter, bootHeader+bootRow*len(spans)+margin
+	width, height := left+bootChart+bootAfter, bootHeader+bootRow*len(spans)+margin+bootFoot
 	x := func(at time.Duration) float64 { return float64(left) + float64(at-from)/float64(to-from)*bootChart }
 	var out bytes.Buffer
 	title := fmt.Sprintf("Boot %d of %s", b.Number, machine)
@@ -62,8 +63,13 @@ func Boot(machine string, b wire.BootRecord) []byte {
 	fmt.Fprintf(&out, `<text class="title" x="%d" y="32">%s</text>`+"\n", margin, escape(title))
 	fmt.Fprintf(&out, `<text class="what" x="%d" y="52">%s</text>`+"\n", margin, escape(bootFacts(b)))
 	for at, step := tick(from, to); at <= to; at += step {
-		fmt.Fprintf(&out, `<line class="axis" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", x(at), bootHeader-8, x(at), height-margin/2)
+		fmt.Fprintf(&out, `<line class="axis" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", x(at), bootHeader-8, x(at), height-margin/2-bootFoot)
 		fmt.Fprintf(&out, `<text class="what" x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(at), bootHeader-14, seconds(at))
+	}
+	if b.Healthy > 0 && b.Healthy <= to {
+		at := x(b.Healthy)
+		fmt.Fprintf(&out, `<line class="mark" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", at, bootHeader-8, at, height-margin/2-bootFoot)
+		fmt.Fprintf(&out, `<text class="what healthy" x="%.1f" y="%d" text-anchor="middle">healthy</text>`+"\n", at, height-margin/2)
 	}
 	for i, s := range spans {
 		s.draw(&out, margin, bootHeader+bootRow*i, width, x)
@@ -96,6 +102,9 @@ func bootFacts(b wire.BootRecord) string {
 	facts := "configuration " + b.Configuration + ", system " + b.System[:min(12, len(b.System))] + ", began by " + string(b.Start)
 	if b.Healthy > 0 {
 		facts += ", healthy after " + b.Healthy.Round(time.Millisecond).String() + " of the kernel"
+	}
+	if b.End != "" {
+		facts += ", ended by " + string(b.End)
 	}
 	return facts
 }

@@ -15,7 +15,7 @@ func entry(kind wire.EntryKind, name string, at, took int, state wire.State, tex
 }
 
 func TestBoot(t *testing.T) {
-	info := wire.BootInfo{BootIdentity: wire.BootIdentity{Number: 7, System: "0123456789abcdef", Configuration: "day"}, Start: reason.Watchdog, Healthy: 2900 * time.Millisecond}
+	info := wire.BootInfo{BootIdentity: wire.BootIdentity{Number: 7, System: "0123456789abcdef", Configuration: "day"}, Start: reason.Watchdog, End: reason.Rollback, Healthy: 2900 * time.Millisecond}
 	for name, b := range map[string]wire.BootRecord{
 		"nothing": {BootInfo: info},
 		"boot": {BootInfo: info, Entries: []wire.BootEntry{

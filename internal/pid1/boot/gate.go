@@ -183,7 +183,7 @@ func (d *device) check(ctx context.Context, ck system.Check, st wire.Status) err
 			return fmt.Errorf("%s in container %s: %w", ck.Exec[0], ck.Container, err)
 		}
 	case ck.Link != "":
-		return d.fresh(ck)
+		return fresh(d.links.List().Links, ck)
 	case ck.Interface != "":
 		for _, i := range st.Interfaces {
 			if i.Name == ck.Interface && i.State == "up" {
@@ -201,8 +201,8 @@ func (d *device) check(ctx context.Context, ck system.Check, st wire.Status) err
 	return nil
 }
 
-func (d *device) fresh(ck system.Check) error {
-	for _, l := range d.links.List().Links {
+func fresh(links []wire.LinkStatus, ck system.Check) error {
+	for _, l := range links {
 		switch {
 		case l.Name != ck.Link:
 		case l.Written == 0:
