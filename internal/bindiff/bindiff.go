@@ -35,7 +35,7 @@ type span struct {
 // of the reader: 12 bytes each.
 const (
 	minSpan  = 8
-	maxSpans = 1 << 21
+	maxSpans = 1 << 18
 )
 
 // class is what a file is, as far as it matters to the models.

@@ -2,7 +2,6 @@ package bindiff
 
 import (
 	"encoding/binary"
-	"sort"
 
 	"github.com/instar-os/instar/internal/bindiff/arith"
 	"github.com/instar-os/instar/internal/bindiff/field"
@@ -107,15 +106,14 @@ func (k *codec) pieces(s span, plain func(at, from, n int), code func(f field.Fi
 	from, end := int(s.from), int(s.from+s.n)
 	shift := int(s.at - s.from)
 	if k.layout != nil {
-		fields := k.layout.Fields
-		i := sort.Search(len(fields), func(i int) bool { return int(fields[i].Pos) >= from })
-		for ; i < len(fields) && int(fields[i].End()) <= end; i++ {
-			pos := int(fields[i].Pos)
+		c := k.layout.From(uint32(from))
+		for f, ok := c.Next(); ok && int(f.End()) <= end; f, ok = c.Next() {
+			pos := int(f.Pos)
 			if pos > from {
 				plain(from+shift, from, pos-from)
 			}
-			code(fields[i], pos+shift)
-			from = int(fields[i].End())
+			code(f, pos+shift)
+			from = int(f.End())
 		}
 	}
 	if from < end {

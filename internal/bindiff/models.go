@@ -25,7 +25,7 @@ type spanModel struct {
 const runContexts = 8
 
 // tableBits is the logarithm of the slots of each context of literals.
-const tableBits = 20
+const tableBits = 18
 
 // newModels returns the models at the beginning of a stream. Tests that make
 // many take smaller tables.

@@ -35,33 +35,41 @@ type predictor struct {
 // pairs remembers for old targets by how much they have moved: a table of fixed
 // size in which newer pairs push out older ones.
 type pairs struct {
-	from  []uint64
+	check []uint32 // of the target, never 0
 	shift []uint64
 	bits  int
 }
 
 func newPairs(n int) pairs {
 	bits := 4
-	for 1<<bits < n && bits < 19 {
+	for 1<<bits < n && bits < maxPairs {
 		bits++
 	}
-	return pairs{make([]uint64, 1<<bits), make([]uint64, 1<<bits), bits}
+	return pairs{make([]uint32, 1<<bits), make([]uint64, 1<<bits), bits}
 }
 
-func (p *pairs) slot(t uint64) int { return int(t * 0x9e3779b97f4a7c15 >> (64 - p.bits)) }
+// maxPairs is the logarithm of the most pairs that are kept: 12 bytes each.
+const maxPairs = 19
+
+// slot returns where a target has its place, and the mark that tells it from
+// most others that have the same.
+func (p *pairs) slot(t uint64) (int, uint32) {
+	h := t * 0x9e3779b97f4a7c15
+	return int(h >> (64 - p.bits)), uint32(h>>(32-p.bits)) | 1
+}
 
 func (p *pairs) find(t uint64) (uint64, bool) {
-	i := p.slot(t)
-	return p.shift[i], p.from[i] == t+1
+	i, check := p.slot(t)
+	return p.shift[i], p.check[i] == check
 }
 
 func (p *pairs) add(t, shift uint64) {
-	i := p.slot(t)
-	p.from[i], p.shift[i] = t+1, shift
+	i, check := p.slot(t)
+	p.check[i], p.shift[i] = check, shift
 }
 
 func newPredictor(old, new *field.Layout, pair []int32, spans []span) *predictor {
-	n := len(old.Fields)
+	n := old.Count()
 	p := &predictor{old: old, new: new, pair: pair, pairs: newPairs(n), blocks: newPairs(n / 4)}
 	for _, s := range spans {
 		p.addSpan(s)

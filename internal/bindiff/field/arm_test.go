@@ -12,7 +12,7 @@ func TestArmPair(t *testing.T) {
 	l := &Layout{text: text, machine: machineArm, Sections: []Section{{Addr: 0x400000, Size: 64, flags: flagAlloc | flagExecute}}}
 	l.codeArm(0)
 	kinds := map[uint32]Kind{}
-	for _, f := range l.Fields {
+	for f := range l.Fields() {
 		kinds[f.Pos] = f.Kind()
 		p := Place{Layout: l, Addr: 0x400000 + uint64(f.Pos), Base: l.Base(f)}
 		target := f.Target(p, -1, f.Read(text[f.Pos:]))

@@ -93,10 +93,10 @@ func (s *Section) Holds(off uint64) bool { return !s.Empty && off-s.Off < s.Size
 // Layout is what is known of a file.
 type Layout struct {
 	Sections []Section
-	Fields   []Field  // by position, none overlaps another
 	Bases    []uint64 // of tables
 	Pages    []uint64 // targets of instruction pairs
 
+	fields  list
 	text    []byte
 	object  bool // relocatable
 	machine uint16
@@ -105,7 +105,8 @@ type Layout struct {
 	byAddr  []int32
 }
 
-// maxFields bounds the memory of a Layout: 8 bytes each.
+// maxFields bounds the memory of a Layout: 4 bytes each, and 12 for each of an
+// instruction pair.
 const maxFields = 4 << 20
 
 // Find returns the layout of an ELF file, or nil where it is none that this
@@ -128,22 +129,13 @@ func Find(text []byte) *Layout {
 		l.kernelRelocations()
 	}
 	l.headers()
-	slices.SortStableFunc(l.Fields, func(a, b Field) int { return int(a.Pos) - int(b.Pos) })
-	end := uint32(0)
-	l.Fields = slices.DeleteFunc(l.Fields, func(f Field) bool {
-		if f.Pos < end || uint64(f.End()) > uint64(len(text)) {
-			return true
-		}
-		end = f.End()
-		return false
-	})
-	l.Fields = slices.Clip(l.Fields)
+	l.fields.settle(uint64(len(text)))
 	return l
 }
 
 func (l *Layout) add(pos uint64, k Kind, aux int) {
-	if len(l.Fields) < maxFields && aux < 1<<24 && pos < uint64(len(l.text)) {
-		l.Fields = append(l.Fields, Field{uint32(pos), uint32(k)<<24 | uint32(aux)})
+	if l.fields.n < maxFields && aux < 1<<24 && pos < uint64(len(l.text)) {
+		l.fields.add(Field{uint32(pos), uint32(k)<<24 | uint32(aux)})
 	}
 }
 

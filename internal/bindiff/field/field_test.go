@@ -87,7 +87,7 @@ func TestFind(t *testing.T) {
 	}
 	count := map[Kind]int{}
 	end := uint32(0)
-	for _, x := range l.Fields {
+	for x := range l.Fields() {
 		if x.Pos < end {
 			t.Fatalf("a field at %d, the one before ends at %d", x.Pos, end)
 		}
@@ -136,7 +136,7 @@ func FuzzFind(f *testing.F) {
 			return
 		}
 		end := uint32(0)
-		for _, x := range l.Fields {
+		for x := range l.Fields() {
 			if x.Pos < end || int(x.End()) > len(text) {
 				t.Fatalf("a field of %d..%d behind %d in %d bytes", x.Pos, x.End(), end, len(text))
 			}

@@ -14,7 +14,7 @@ import (
 // taught, labels of old and new file are equal exactly.
 func (l *Layout) Canonical(now func(uint64) uint64) []byte {
 	b := labeler{l: l, masked: bytes.Clone(l.text), now: now, names: map[uint64]uint32{}}
-	for _, f := range l.Fields {
+	for f := range l.Fields() {
 		clear(f.bytes(b.masked))
 	}
 	c := bytes.Clone(b.masked)
@@ -22,7 +22,7 @@ func (l *Layout) Canonical(now func(uint64) uint64) []byte {
 	b.nameStubs()
 	b.slots(c)
 	place, section := Place{Layout: l}, -1
-	for _, f := range l.Fields {
+	for f := range l.Fields() {
 		place.Addr, section = l.AddressOf(uint64(f.Pos), section)
 		v := f.Read(f.bytes(l.text))
 		place.Base = l.Base(f)
@@ -178,7 +178,7 @@ func (b *labeler) nameSlots() {
 func (b *labeler) nameStubs() {
 	l := b.l
 	section := -1
-	for _, f := range l.Fields {
+	for f := range l.Fields() {
 		if f.Kind() != Rel32 {
 			continue
 		}

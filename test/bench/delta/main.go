@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -85,13 +86,18 @@ func run(oldList, newList, out string) error {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(cache, "run-")
-	if err != nil {
-		return err
+	dir := os.Getenv("TREES")
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp(cache, "run-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
 	}
-	defer os.RemoveAll(dir)
 	f := Figures{Name: strings.TrimSuffix(filepath.Base(newList), ".tsv"), Ratios: map[string]float64{}}
-	if f.Missing, err = trees(cache, dir, oldList, newList); err != nil {
+	var err error
+	if _, serr := os.Stat(filepath.Join(dir, "new")); serr == nil {
+	} else if f.Missing, err = trees(cache, dir, oldList, newList); err != nil {
 		return err
 	}
 	changes, err := compare(filepath.Join(dir, "old"), filepath.Join(dir, "new"))
@@ -317,6 +323,9 @@ func apply(list, in string) error {
 		return err
 	}
 	defer r.Close()
+	debug.SetMemoryLimit(48 << 20)
+	stop := watch()
+	defer stop()
 	d, err := bindiff.NewDecoder(r)
 	if err != nil {
 		return err
@@ -350,4 +359,33 @@ func mapped(name string) ([]byte, func(), error) {
 	}
 	b, err := syscall.Mmap(int(f.Fd()), 0, int(i.Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
 	return b, func() { _ = syscall.Munmap(b) }, err
+}
+
+// watch samples how much anonymous memory the process has: what is resident
+// beyond the page cache. The end prints the most.
+func watch() func() {
+	done := make(chan struct{})
+	most := 0
+	go func() {
+		for {
+			b, _ := os.ReadFile("/proc/self/status")
+			for line := range strings.Lines(string(b)) {
+				var n int
+				if _, err := fmt.Sscanf(line, "RssAnon: %d kB", &n); err == nil {
+					most = max(most, n)
+				}
+			}
+			select {
+			case <-done:
+				close(done)
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		done <- struct{}{}
+		<-done
+		fmt.Fprintf(os.Stderr, "anonymous: %d KiB\n", most)
+	}
 }
