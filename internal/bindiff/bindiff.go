@@ -38,13 +38,14 @@ const (
 	maxSpans = 1 << 18
 )
 
-// class is what a file is, as far as it matters to the models.
-type class uint8
+// Class is what a file is, as far as it matters to the models.
+type Class uint8
 
+// The classes.
 const (
-	classText class = iota
-	classData
-	classCode
-	classModule
+	ClassText Class = iota
+	ClassData
+	ClassCode
+	ClassModule
 	classes
 )

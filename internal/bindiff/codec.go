@@ -15,7 +15,7 @@ type codec struct {
 	c *arith.Coder
 
 	// Of the file at hand.
-	class  class
+	class  Class
 	old    []byte
 	size   int
 	spans  []span
@@ -75,7 +75,7 @@ func (k *codec) file(old []byte, size int, p plan, text []byte, w io.Writer) err
 	if kind >= 4*uint64(classes) {
 		return k.damaged("class %d", kind)
 	}
-	k.class, k.raw = class(kind/4), kind%2 != 0
+	k.class, k.raw = Class(kind/4), kind%2 != 0
 	if err := k.codeSpans(); err != nil {
 		return err
 	}

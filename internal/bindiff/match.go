@@ -9,7 +9,7 @@ import (
 
 // plan is how a file is to be made.
 type plan struct {
-	class class
+	class Class
 	raw   bool
 	spans []span
 

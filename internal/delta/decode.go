@@ -8,7 +8,8 @@ import (
 )
 
 // Base gives the content that an entry's Base names, for Bytes, or the listing
-// of that image. The content is closed by Decode when it is a Closer.
+// of that image. The content is closed by Decode when it is a Closer, and mapped
+// when it is an *os.File.
 type Base func(e Entry, form Form) (io.ReaderAt, int64, error)
 
 // Sink takes a content. It must read r to its end, which Decode limits to the
@@ -20,40 +21,23 @@ type Sink func(e Entry, r io.Reader) error
 const MaxListing = 64 << 20
 
 // Decode turns a stream into its contents, one after the other. Memory is that
-// of the decompressor, at most 4 MiB.
+// of the method: 45 MiB for differences at most, beside bases that are mapped.
 func (u *Update) Decode(s Stream, body io.ReaderAt, base Base, sink Sink) error {
-	raw := &counted{r: decompress(s.Coding, io.NewSectionReader(body, s.Offset, s.Stored)), left: s.Raw}
+	stored := io.NewSectionReader(body, s.Offset, s.Stored)
+	if s.Method == Difference {
+		return u.difference(s, stored, base, sink)
+	}
+	raw := &counted{r: decompress(s.Coding, stored), left: s.Raw}
 	for _, e := range u.Contents(s) {
-		if err := u.content(s, e, raw, base, sink); err != nil {
+		size := e.Size
+		if s.Form == Listing {
+			size = min(s.Raw, MaxListing)
+		}
+		if err := drained(sink, e, io.LimitReader(raw, size)); err != nil {
 			return fmt.Errorf("%s %s: %w", e.Kind, e.Digest, err)
 		}
 	}
 	return raw.end()
-}
-
-func (u *Update) content(s Stream, e Entry, raw *counted, base Base, sink Sink) error {
-	size := e.Size
-	if s.Form == Listing {
-		size = min(s.Raw, MaxListing)
-	}
-	switch s.Method {
-	case Whole:
-		return drained(sink, e, io.LimitReader(raw, size))
-	case Patch:
-		old, oldSize, err := base(e, s.Form)
-		if err != nil {
-			return fmt.Errorf("its base %s: %w", e.Base.Short(), err)
-		}
-		if c, ok := old.(io.Closer); ok {
-			defer c.Close()
-		}
-		limit := e.Size
-		if s.Form == Listing {
-			limit = MaxListing
-		}
-		return drained(sink, e, newPatch(raw, old, oldSize, limit, s.Form == Bytes))
-	}
-	return fmt.Errorf("unknown method %d", s.Method)
 }
 
 // drained calls the sink and takes what it left.
@@ -92,12 +76,6 @@ func (c *counted) Read(p []byte) (int, error) {
 		err = fmt.Errorf("the stream ends %d bytes too early: %w", c.left, io.ErrUnexpectedEOF)
 	}
 	return n, err
-}
-
-// ReadByte implements io.ByteReader.
-func (c *counted) ReadByte() (byte, error) {
-	_, err := io.ReadFull(c, c.one[:])
-	return c.one[0], err
 }
 
 // end finds what is left over, on either side of the announced size.

@@ -74,13 +74,12 @@ type Method uint8
 
 // The methods.
 const (
-	Whole Method = 1 + iota // contents, one behind the other
-	Patch                   // copies from the base and insertions, content by content
-	lastMethod
+	Whole      Method = 1 // contents, one behind the other
+	Difference Method = 3 // bindiff, each content against its base, or against what stands before; 2 is not used any more
 )
 
 // String returns the method's name.
-func (m Method) String() string { return name(int(m), "", "whole", "patch") }
+func (m Method) String() string { return name(int(m), "", "whole", "", "difference") }
 
 // Coding is how a stream is compressed.
 type Coding uint8
@@ -114,9 +113,7 @@ func (f Form) feature() Features   { return 1 << (32 + f) }
 // Known are the features that this package reads.
 func Known() Features {
 	var f Features
-	for m := Whole; m < lastMethod; m++ {
-		f |= m.feature()
-	}
+	f |= Whole.feature() | Difference.feature()
 	for c := Plain; c < lastCoding; c++ {
 		f |= c.feature()
 	}

@@ -88,15 +88,33 @@ func FuzzHead(f *testing.F) {
 	})
 }
 
-// FuzzPatch makes contents of foreign patches.
-func FuzzPatch(f *testing.F) {
-	f.Add([]byte{3, 'a', 'b', 'c', 2, 0}, []byte("old content"), int64(20))
-	f.Fuzz(func(t *testing.T, b, old []byte, limit int64) {
-		limit &= 1<<16 - 1
-		raw := &counted{r: bytes.NewReader(b), left: int64(len(b))}
-		n, _ := io.Copy(io.Discard, newPatch(raw, bytes.NewReader(old), int64(len(old)), limit, false))
-		if n > limit {
-			t.Errorf("%d bytes came of a patch that may make %d", n, limit)
+// FuzzDifference makes contents of foreign differences, with a base, without
+// one, and as listings.
+func FuzzDifference(f *testing.F) {
+	f.Add([]byte{1, 0, 1, 2, 3, 4, 5, 6, 7}, []byte("old content"), uint16(20), true)
+	f.Add([]byte{20, 1, 0, 1, 2, 3, 4, 5, 6, 7}, []byte("old content"), uint16(20), false)
+	f.Fuzz(func(t *testing.T, b, old []byte, size uint16, plain bool) {
+		s := Stream{Form: Bytes, Method: Difference, Coding: Plain, Count: 2, Raw: int64(size), Stored: int64(len(b))}
+		kind := Object
+		if !plain {
+			s.Form, kind = Listing, Image
+		}
+		u := &Update{Head: Head{Entries: []Entry{
+			{Kind: kind, Digest: digest.Of([]byte{1}), Base: digest.Of(old), Size: int64(size) / 2},
+			{Kind: kind, Digest: digest.Of([]byte{2}), Size: int64(size) - int64(size)/2}}}}
+		if err := u.checkStream(s); err != nil {
+			t.Fatal(err)
+		}
+		made := int64(0)
+		err := u.Decode(s, bytes.NewReader(b), func(Entry, Form) (io.ReaderAt, int64, error) {
+			return bytes.NewReader(old), int64(len(old)), nil
+		}, func(_ Entry, r io.Reader) error {
+			n, err := io.Copy(io.Discard, r)
+			made += n
+			return err
+		})
+		if made > int64(size) || err == nil && made != int64(size) {
+			t.Errorf("%d bytes came of a difference of %d: %v", made, size, err)
 		}
 	})
 }

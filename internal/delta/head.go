@@ -182,17 +182,20 @@ func (h *Head) check(body int64) error {
 }
 
 func (h *Head) checkStream(s Stream) error {
-	if s.Form < Bytes || s.Form >= lastForm || s.Method < Whole || s.Method >= lastMethod || s.Coding < Plain || s.Coding >= lastCoding {
+	if s.Form < Bytes || s.Form >= lastForm || s.Method != Whole && s.Method != Difference || s.Coding < Plain || s.Coding >= lastCoding {
 		return fmt.Errorf("form %d, method %d, coding %d: one of them is unknown", s.Form, s.Method, s.Coding)
 	}
-	if s.Coding == Plain && s.Raw != s.Stored {
+	switch {
+	case s.Method == Difference && s.Coding != Plain:
+		return fmt.Errorf("a difference that is compressed again, by %s", s.Coding)
+	case s.Method == Whole && s.Coding == Plain && s.Raw != s.Stored:
 		return fmt.Errorf("%d bytes of %d, though not compressed", s.Stored, s.Raw)
 	}
 	var sum int64
 	for _, e := range h.Contents(s) {
 		sum += e.Size
 		switch {
-		case (s.Method == Patch) == e.Base.IsZero():
+		case s.Method == Whole && !e.Base.IsZero():
 			return fmt.Errorf("method %s for %s %s", s.Method, e.Kind, e.Digest.Short())
 		case s.Form == Listing && e.Kind != Image:
 			return fmt.Errorf("%s %s as a listing", e.Kind, e.Digest.Short())
@@ -202,10 +205,10 @@ func (h *Head) checkStream(s Stream) error {
 			return fmt.Errorf("manifest %s is not the target's", e.Digest.Short())
 		}
 	}
-	if s.Form == Listing && s.Count != 1 {
+	if s.Form == Listing && s.Method == Whole && s.Count != 1 {
 		return errors.New("several listings")
 	}
-	if s.Form == Bytes && s.Method == Whole && sum != s.Raw {
+	if s.Form == Bytes && sum != s.Raw {
 		return fmt.Errorf("contents of %d bytes out of %d", sum, s.Raw)
 	}
 	return nil

@@ -68,7 +68,7 @@ func Random(n int, seed uint64) []byte {
 func (w *World) System(n int, change func(*system.Manifest)) digest.Digest {
 	w.t.Helper()
 	files := map[string]string{"usr/bin/same": string(Random(200<<10, 1)), "etc/empty": "", "etc/small": "small and old\n",
-		"etc/version": fmt.Sprintf("version %d\n", n), fmt.Sprintf("usr/lib/only-%d", n): string(Random(3000, uint64(n)))}
+		"etc/version": fmt.Sprintf("version %d\n", n), fmt.Sprintf("usr/lib/only-%d", n): string(Random(160<<10, uint64(n)))}
 	for i := range 40 {
 		files[fmt.Sprintf("usr/share/f%02d", i)] = string(Random(100+i*50, uint64(100+i)))
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/instar-os/instar/internal/bindiff"
 	"github.com/instar-os/instar/internal/delta"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/store"
@@ -18,7 +19,8 @@ import (
 // the base that resembles it.
 type content struct {
 	delta.Entry
-	path string // "/usr/lib/…" of a file; a name for others
+	path  string // "/usr/lib/…" of a file; a name for others
+	class bindiff.Class
 }
 
 // contents are all that a device with a system has, by kind and digest.
@@ -32,7 +34,7 @@ type key struct {
 func (c contents) add(kind delta.Kind, o system.Object, path string) {
 	k := key{kind, o.Digest}
 	if old, ok := c[k]; !ok || path < old.path {
-		c[k] = content{delta.Entry{Kind: kind, Digest: o.Digest, Size: o.Size}, path}
+		c[k] = content{Entry: delta.Entry{Kind: kind, Digest: o.Digest, Size: o.Size}, path: path}
 	}
 }
 

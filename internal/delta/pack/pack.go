@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 
 	"github.com/instar-os/instar/internal/delta"
@@ -28,7 +27,7 @@ type Options struct {
 	Bases    []digest.Digest // systems that it begins at; none: it is complete
 	Keys     []trust.Private // that sign it
 	Piece    int             // logarithm of a piece's size in bytes; 0: 18
-	Solid    int64           // bytes of small contents that one stream holds; 0: 4 MiB
+	Solid    int64           // bytes of contents without a base that one stream holds; 0: 16 MiB
 	Scratch  string          // directory for the body while it is made; "": the system's
 	Progress func(done, total int64)
 }
@@ -78,7 +77,7 @@ func write(ctx context.Context, st *store.Store, target digest.Digest, o Options
 	if err := os.Remove(body.Name()); err != nil {
 		return nil, err
 	}
-	p := &packer{st: st, need: need, body: body, parallel: runtime.GOMAXPROCS(0), solid: o.Solid, progress: o.Progress}
+	p := &packer{st: st, need: need, body: body, solid: o.Solid, progress: o.Progress}
 	if p.solid == 0 {
 		p.solid = defaultSolid
 	}
