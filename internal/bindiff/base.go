@@ -3,6 +3,8 @@ package bindiff
 import (
 	"path"
 	"strings"
+
+	"github.com/instar-os/instar/internal/bindiff/field"
 )
 
 // Candidate is a file by which a base is chosen: its path and its size.
@@ -69,11 +71,16 @@ func better(a, b, f Candidate) bool {
 
 func distance(a, b int64) int64 { return max(a-b, b-a) }
 
-// unnumbered replaces each run of digits, and what joins them to a version, by
-// one sign. A digit that ends a word, as in x86 or sha256, stays.
+// unnumbered replaces each run of digits, and what joins them to a version, and
+// the hash of a store path by one sign. A digit that ends a word, as in x86 or sha256, stays.
 func unnumbered(p string) string {
 	var b strings.Builder
 	for i := 0; i < len(p); {
+		if strings.HasSuffix(p[:i], "store/") && hashed(p[i:]) {
+			b.WriteByte('#')
+			i += field.HashSize
+			continue
+		}
 		n := 0
 		for i+n < len(p) && (p[i+n] >= '0' && p[i+n] <= '9' || n > 0 && strings.IndexByte(".+~", p[i+n]) >= 0) {
 			n++
@@ -91,6 +98,19 @@ func unnumbered(p string) string {
 		i += n
 	}
 	return b.String()
+}
+
+// hashed reports whether a name begins with the hash of a store path.
+func hashed(name string) bool {
+	if len(name) <= field.HashSize || name[field.HashSize] != '-' {
+		return false
+	}
+	for i := range field.HashSize {
+		if field.HashDigit(name[i]) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }

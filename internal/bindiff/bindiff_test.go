@@ -258,3 +258,26 @@ func TestAbsurdCount(t *testing.T) {
 		}
 	}
 }
+
+// The hash of a store path costs its 20 bytes once, however many files refer
+// to it.
+func TestHashes(t *testing.T) {
+	const was, now = "0123456789abcdfghijklmnpqrsvwxyz", "zyxwvsrqpnmlkjihgfdcba9876543210"
+	rng := rand.New(rand.NewPCG(1, 2))
+	var pairs []pair
+	for range 300 {
+		b := make([]byte, 5000)
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		copy(b[1000:], "/nix/store/"+was+"-glibc-2.41/lib")
+		copy(b[3000:], "/nix/store/"+was+"-glibc-2.41/lib")
+		pairs = append(pairs, pair{b, bytes.ReplaceAll(b, []byte(was), []byte(now))})
+	}
+	pairs[7].text = bytes.ReplaceAll(pairs[7].text, []byte(now), bytes.Repeat([]byte{0, 255}, 16))
+	stream := encode(t, pairs...)
+	decode(t, stream, pairs...)
+	if len(stream) > 250 {
+		t.Errorf("%d bytes", len(stream))
+	}
+}

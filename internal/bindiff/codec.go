@@ -71,6 +71,7 @@ func (k *codec) file(old []byte, size int, p plan, text []byte, w io.Writer) err
 	k.spent, k.booked = [parts]uint64{}, k.c.Spent()
 	k.layout, k.newSections, k.pair, k.predictor = p.layout, p.sections, p.pair, nil
 	k.before, k.beforeNow, k.nearOld, k.nearNew = 0, 0, -1, -1
+	k.models.fields.forget()
 	kind := k.models.class.Code(k.c, uint64(k.class)<<2|b2u(k.layout != nil)<<1|b2u(k.raw))
 	if kind >= 4*uint64(classes) {
 		return k.damaged("class %d", kind)
@@ -82,7 +83,7 @@ func (k *codec) file(old []byte, size int, p plan, text []byte, w io.Writer) err
 	if kind/2%2 != 0 {
 		if k.c.Reading() {
 			if k.layout = field.Find(old); k.layout == nil {
-				return k.damaged("the old file is no ELF file")
+				return k.damaged("the old file has no fields")
 			}
 		}
 		if err := k.codeSections(); err != nil {

@@ -172,13 +172,16 @@ func (p Pair) plan() (plan, error) {
 // of fields are exact.
 func (p *plan) compare(old, text []byte) {
 	x, y := field.Find(old), field.Find(text)
-	if x == nil || y == nil {
+	if x == nil || y == nil || (len(x.Sections) == 0) != (len(y.Sections) == 0) {
 		p.spans = match(suffix.New(old), old, text)
 		return
 	}
 	p.layout, p.sections, p.pair = x, y.Sections, pairSections(x.Sections, y.Sections)
 	a := x.Canonical(nil)
 	p.spans = match(suffix.New(a), a, y.Canonical(nil))
+	if len(x.Sections) == 0 || len(y.Sections) == 0 {
+		return
+	}
 	guess := newPredictor(x, y, p.pair, p.spans)
 	a = x.Canonical(func(t uint64) uint64 { now, _ := guess.span(t); return now })
 	p.spans = match(suffix.New(a), a, y.Canonical(func(t uint64) uint64 { return t }))

@@ -125,6 +125,10 @@ func (k *codec) pieces(s span, plain func(at, from, n int), code func(f field.Fi
 func (k *codec) field(f field.Field, at int) {
 	m, p := &k.models.fields, k.predictor
 	kind := f.Kind()
+	if kind == field.Hash {
+		k.hash(f, at)
+		return
+	}
 	var buf [8]byte
 	b := buf[:kind.Size()]
 	copy(b, k.old[f.Pos:f.End()])
@@ -182,7 +186,11 @@ func (k *codec) field(f field.Field, at int) {
 	case field.Rel32, field.Abs32, field.Abs64, field.Sec64, field.SecPC64, field.Branch26, field.Low12, field.Sym32:
 		p.learn(t, k.beforeNow)
 	case field.Type32, field.Name32, field.Token64:
-		m.known[kind].learn(t, actual, kind != field.Token64)
+		known, own := k.numbers(kind, t)
+		if own >= 0 && !m.begun[own] {
+			m.shift[own], m.begun[own] = actual-t, true
+		}
+		known.learn(t, actual, kind != field.Token64)
 	}
 	k.out.write(b)
 	for _, c := range b {
@@ -194,7 +202,12 @@ func (k *codec) field(f field.Field, at int) {
 func (k *codec) foretell(f field.Field, t uint64) (uint64, source) {
 	switch kind := f.Kind(); kind {
 	case field.Type32, field.Name32, field.Token64:
-		return k.models.fields.known[kind].target(t, kind != field.Token64)
+		known, own := k.numbers(kind, t)
+		guess, src := known.target(t, kind != field.Token64)
+		if src == fromSpan && own >= 0 {
+			return t + k.models.fields.shift[own], fromBlock
+		}
+		return guess, src
 	case field.Known64:
 		return f.Known(k.predictor.new, k.pair), fromPair
 	case field.Len32, field.Len64:

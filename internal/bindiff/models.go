@@ -10,6 +10,7 @@ type models struct {
 	run      [classes][runContexts]arith.Number
 	sections sectionModels
 	fields   fieldModels
+	hash     hashModel
 	gap      *arith.Bytes
 	sub      *arith.Bytes
 	history  history
@@ -25,7 +26,7 @@ type spanModel struct {
 const runContexts = 8
 
 // tableBits is the logarithm of the slots of each context of literals.
-const tableBits = 18
+const tableBits = 19
 
 // newModels returns the models at the beginning of a stream. Tests that make
 // many take smaller tables.

@@ -71,8 +71,10 @@ func (p *pairs) add(t, shift uint64) {
 func newPredictor(old, new *field.Layout, pair []int32, spans []span) *predictor {
 	n := old.Count()
 	p := &predictor{old: old, new: new, pair: pair, pairs: newPairs(n), blocks: newPairs(n / 4)}
-	for _, s := range spans {
-		p.addSpan(s)
+	if len(old.Sections) > 0 && len(new.Sections) > 0 {
+		for _, s := range spans {
+			p.addSpan(s)
+		}
 	}
 	for i := range old.Sections {
 		if s := &old.Sections[i]; s.Empty && pair[i] >= 0 && s.Addr != 0 {
@@ -170,6 +172,33 @@ type fieldModels struct {
 	last  [field.Kinds]uint64 // the difference of the last miss
 	tail  [field.Kinds]int    // the last two hits and misses
 	known [field.Kinds]tokens
+
+	// Types and strings of a module's own, by Type32 and Name32: those of another
+	// module have the same numbers. The shift is that of the kernel's last number,
+	// the same in all modules.
+	own   [2]tokens
+	shift [2]uint64
+	begun [2]bool
+}
+
+// forget what is own to a file.
+func (m *fieldModels) forget() {
+	for i := range m.own {
+		clear(m.own[i].exact.check)
+		m.own[i].steps, m.begun[i] = m.own[i].steps[:0], false
+	}
+}
+
+// numbers returns what remembers a number of BTF, and where a module's own begin.
+func (k *codec) numbers(kind field.Kind, v uint64) (t *tokens, own int) {
+	m := &k.models.fields
+	if kind != field.Token64 {
+		own = int(kind - field.Type32)
+		if first := k.layout.Own[own]; first != 0 && v >= uint64(first) {
+			return &m.own[own], own
+		}
+	}
+	return &m.known[kind], -1
 }
 
 // tokens remembers numbers that mean the same in all files of a stream: what
@@ -184,7 +213,7 @@ const maxSteps = 1 << 15
 
 func (k *tokens) target(t uint64, shift bool) (uint64, source) {
 	if k.exact.bits == 0 {
-		k.exact = newPairs(1 << 18)
+		k.exact = newPairs(1 << 17)
 	}
 	if d, ok := k.exact.find(t); ok {
 		return t + d, fromPair

@@ -42,6 +42,7 @@ const (
 	Back32               // address of the field - v: an FDE and its CIE
 	NegSec32             // address of section aux - 1 - v
 	Index24              // Bases[aux] + 4×v, big-endian
+	Hash                 // of a store path: HashSize digits that mean the same anywhere in the stream
 	Kinds
 )
 
@@ -52,6 +53,8 @@ func (k Kind) Size() int {
 		return 8
 	case Index24:
 		return 3
+	case Hash:
+		return HashSize
 	}
 	return 4
 }
@@ -93,14 +96,16 @@ func (s *Section) Holds(off uint64) bool { return !s.Empty && off-s.Off < s.Size
 // Layout is what is known of a file.
 type Layout struct {
 	Sections []Section
-	Bases    []uint64 // of tables
-	Pages    []uint64 // targets of instruction pairs
+	Bases    []uint64  // of tables
+	Pages    []uint64  // targets of instruction pairs
+	Own      [2]uint32 // of a module: its first BTF type, and its first BTF string; 0: unknown
 
 	fields  list
 	text    []byte
 	object  bool // relocatable
 	machine uint16
 	table   uint64 // of section headers, in the file
+	btf     uint64 // where BTF begins in the file
 	byOff   []int32
 	byAddr  []int32
 }
@@ -109,13 +114,18 @@ type Layout struct {
 // instruction pair.
 const maxFields = 4 << 20
 
-// Find returns the layout of an ELF file, or nil where it is none that this
-// package knows. It never fails: what makes no sense is left out. The layout
-// refers to text.
+// Find returns the layout of an ELF file, or of any other file that refers to
+// store paths; nil where there is nothing to be known. It never fails: what makes
+// no sense is left out. The layout refers to text.
 func Find(text []byte) *Layout {
 	l := &Layout{text: text}
+	l.hashes()
 	if !l.readSections() {
-		return nil
+		if l.Sections, l.byOff = nil, nil; l.fields.n == 0 {
+			return nil
+		}
+		l.fields.settle(uint64(len(text)))
+		return l
 	}
 	for _, i := range l.byOff {
 		l.scan(int(i))

@@ -105,7 +105,7 @@ func TestFind(t *testing.T) {
 // Value and Target, Read and Write are each other's inverse for every kind.
 func TestInverse(t *testing.T) {
 	l := &Layout{Sections: []Section{{Addr: 0x1000, Size: 0x1000}, {Addr: 0x4000, Size: 0x1000}}}
-	for k := range Kinds {
+	for k := range Hash {
 		f := Field{0, uint32(k) << 24}
 		if k == Sec32 || k == Sec64 || k == SecPC64 || k == Sym32 || k == NegSec32 {
 			f.what |= 1

@@ -79,7 +79,7 @@ func (l *Layout) addKallsyms(at uint64, n, text int) {
 	// Behind the base of 8 bytes: the symbols' numbers in the order of names.
 	count := (end - first) / 4
 	from := (end+7)&^7 + 8
-	if from+3*count > uint64(len(l.text)) {
+	if from+3*count > uint64(len(l.text)) || !permutation(l.text[from:from+3*count]) { // kernels before 6.2 have it not
 		return
 	}
 	base, _ := l.AddressOf(first, -1)
@@ -87,6 +87,20 @@ func (l *Layout) addKallsyms(at uint64, n, text int) {
 	for o := from; o < from+3*count; o += 3 {
 		l.add(o, Index24, len(l.Bases)-1)
 	}
+}
+
+// permutation reports whether b holds each number below its length once, in 24
+// bits, big-endian.
+func permutation(b []byte) bool {
+	seen := make([]bool, len(b)/3)
+	for ; len(b) >= 3; b = b[3:] {
+		v := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
+		if v >= len(seen) || seen[v] {
+			return false
+		}
+		seen[v] = true
+	}
+	return true
 }
 
 // kernelRelocations reads what follows the section headers of the payload of a

@@ -23,6 +23,9 @@ func (l *Layout) Canonical(now func(uint64) uint64) []byte {
 	b.slots(c)
 	place, section := Place{Layout: l}, -1
 	for f := range l.Fields() {
+		if f.Kind() == Hash {
+			continue // cleared
+		}
 		place.Addr, section = l.AddressOf(uint64(f.Pos), section)
 		v := f.Read(f.bytes(l.text))
 		place.Base = l.Base(f)

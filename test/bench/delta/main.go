@@ -2,11 +2,14 @@
 // on the same trees in one run.
 //
 //	delta OLD.tsv NEW.tsv OUT.json     packages from the archive, into $CACHE
+//	delta one|all LIST.tsv OUT.json    the same packages under store paths, of which
+//	                                   one has another hash, with all that refer to it, or all
 //
 // The trees are as the store has them: compressed members decompressed. The
 // kernel's image counts as the content of its payload, which is what a store
-// with normalised kernels holds; KERNEL=0 leaves it out. PEERS names the peers
-// that run, separated by spaces; unset: all that are installed.
+// with normalised kernels holds; KERNEL=0 leaves it out. FILE names the only file
+// that is compared, whatever its directory. PEERS names the peers that run,
+// separated by spaces; unset: all that are installed. TREES keeps the trees there.
 package main
 
 import (
@@ -22,6 +25,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -39,7 +43,8 @@ type Row struct {
 	EncodeMiB int64   `json:"encodePeakMiB"`
 	Apply     float64 `json:"applySeconds"`
 	ApplyCPU  float64 `json:"applyCPUSeconds"`
-	ApplyMiB  int64   `json:"applyPeakMiB"` // resident, mapped files included
+	ApplyMiB  int64   `json:"applyPeakMiB"`                // resident, mapped files included
+	ApplyAnon int64   `json:"applyAnonymousMiB,omitempty"` // of these, beyond the page cache; ours only
 	Error     string  `json:"error,omitempty"`
 }
 
@@ -94,11 +99,20 @@ func run(oldList, newList, out string) error {
 		}
 		defer os.RemoveAll(dir)
 	}
-	f := Figures{Name: strings.TrimSuffix(filepath.Base(newList), ".tsv"), Ratios: map[string]float64{}}
+	f := Figures{Name: strings.TrimSuffix(filepath.Base(out), ".json"), Ratios: map[string]float64{}}
 	var err error
-	if _, serr := os.Stat(filepath.Join(dir, "new")); serr == nil {
-	} else if f.Missing, err = trees(cache, dir, oldList, newList); err != nil {
-		return err
+	if _, serr := os.Stat(filepath.Join(dir, "new")); serr != nil {
+		if oldList == "one" || oldList == "all" {
+			err = hashTrees(cache, dir, newList, oldList == "all")
+		} else {
+			f.Missing, err = trees(cache, dir, oldList, newList)
+		}
+		if err == nil && os.Getenv("FILE") != "" {
+			err = onlyFile(dir, os.Getenv("FILE"))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	changes, err := compare(filepath.Join(dir, "old"), filepath.Join(dir, "new"))
 	if err != nil {
@@ -124,6 +138,10 @@ func run(oldList, newList, out string) error {
 	if ours.Error != "" {
 		return errors.New(ours.Error)
 	}
+	if b, err := os.ReadFile(filepath.Join(dir, "anonymous")); err == nil {
+		ours.ApplyAnon, _ = strconv.ParseInt(string(b), 10, 64)
+		f.Rows[0] = ours
+	}
 	f.MBs = float64(f.Bytes) / 1e6 / ours.ApplyCPU
 	for _, p := range peers {
 		if only := os.Getenv("PEERS"); only != "" && !slices.Contains(strings.Fields(only), p.name) {
@@ -140,7 +158,7 @@ func run(oldList, newList, out string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(string(text))
+	f.print()
 	return os.WriteFile(out, append(text, '\n'), 0o644)
 }
 
@@ -297,7 +315,13 @@ func encode(list, out string) error {
 		}
 		pairs = append(pairs, p)
 	}
-	if _, err := bindiff.Encode(context.Background(), w, pairs, bindiff.Options{}); err != nil {
+	r, err := bindiff.Encode(context.Background(), w, pairs, bindiff.Options{})
+	if err != nil {
+		return err
+	}
+	if text, err := json.Marshal(r); err != nil {
+		return err
+	} else if err := os.WriteFile(out+".report", text, 0o644); err != nil {
 		return err
 	}
 	return w.Close()
@@ -362,7 +386,7 @@ func mapped(name string) ([]byte, func(), error) {
 }
 
 // watch samples how much anonymous memory the process has: what is resident
-// beyond the page cache. The end prints the most.
+// beyond the page cache. The end writes down the most.
 func watch() func() {
 	done := make(chan struct{})
 	most := 0
@@ -386,6 +410,32 @@ func watch() func() {
 	return func() {
 		done <- struct{}{}
 		<-done
-		fmt.Fprintf(os.Stderr, "anonymous: %d KiB\n", most)
+		_ = os.WriteFile("anonymous", []byte(strconv.Itoa((most+1023)>>10)), 0o644)
 	}
+}
+
+// print shows the figures as a table.
+func (f *Figures) print() {
+	fmt.Printf("%s: %d changed files, %d bytes; ours is made at %.0f MB/s of processor time\n", f.Name, f.Files, f.Bytes, f.MBs)
+	fmt.Printf("%-12s %11s %7s %9s %8s %6s %9s %8s %6s\n", "tool", "bytes", "/ours", "encode s", "cpu s", "MiB", "apply s", "cpu s", "MiB")
+	for _, r := range f.Rows {
+		fmt.Printf("%-12s %11d %7.2f %9.1f %8.1f %6d %9.1f %8.1f %6d %.60s\n", r.Tool, r.Bytes, float64(r.Bytes)/float64(f.Rows[0].Bytes),
+			r.Encode, r.EncodeCPU, r.EncodeMiB, r.Apply, r.ApplyCPU, r.ApplyMiB, r.Error)
+	}
+	if a := f.Rows[0].ApplyAnon; a > 0 {
+		fmt.Printf("ours held %d MiB beyond mapped files\n", a)
+	}
+	if len(f.Missing) > 0 {
+		fmt.Println("left out on both sides:", strings.Join(f.Missing, ", "))
+	}
+}
+
+// onlyFile leaves of both trees the files of a name.
+func onlyFile(dir, name string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() == name {
+			return err
+		}
+		return os.Remove(path)
+	})
 }

@@ -21,6 +21,11 @@ var peers = []peer{
 		`rm -rf c.old c.new; casync make --store=c.old o.caidx old >/dev/null; cp -r c.old c.all; casync make --store=c.all n.caidx new >/dev/null; ` +
 			`mkdir c.new; (cd c.all; find . -type f | sort) >c.a; (cd c.old; find . -type f | sort) >c.o; comm -23 c.a c.o | while read f; do cp c.all/$f c.new/; done`,
 		`rm -rf c.out; casync extract --store=c.all n.caidx c.out && rm -rf c.out`, "c.new"},
+	{"zchunk", "zck",
+		tars + `zck -o k.old old.tar && zck -o k.new new.tar && truncate -s $(zck_delta_size k.old k.new | sed -n 's/^Would download \([0-9]*\) .*/\1/p') k.delta`,
+		`unzck k.new && rm -f new.out`, "k.delta"},
+	{"hdiffpatch", "hdiffz",
+		`hdiffz -f -c-lzma2-9-64m -p-2 old new h.diff >/dev/null`, `rm -rf h.out; hpatchz -f old h.diff h.out >/dev/null && rm -rf h.out`, "h.diff"},
 	{"bsdiff", "bsdiff",
 		`mkdir -p b; python3 -c '
 import json,subprocess
