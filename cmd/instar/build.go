@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/lock"
 	"github.com/instar-os/instar/internal/store"
+	"github.com/instar-os/instar/internal/system"
 )
 
 // built is one line of what build prints.
@@ -24,6 +26,8 @@ type built struct {
 	Arch    string        `json:"arch"`
 	System  digest.Digest `json:"system"`
 	Checked bool          `json:"checked,omitempty"`
+	// Conditions are those of the real-time proofs, by configuration.
+	Conditions map[string][]string `json:"conditions,omitempty"`
 }
 
 func buildCommand(a *app) *cobra.Command {
@@ -66,6 +70,11 @@ func printBuilt(w io.Writer, all []built) error {
 		if _, err := fmt.Fprintf(w, "%s %s %s%s\n", b.Machine, b.Arch, b.System, note); err != nil {
 			return err
 		}
+		for _, name := range slices.Sorted(maps.Keys(b.Conditions)) {
+			for _, c := range b.Conditions[name] {
+				fmt.Fprintf(w, "%s: its tasks are in time on the condition that %s\n", name, c)
+			}
+		}
 	}
 	return nil
 }
@@ -93,9 +102,20 @@ func (a *app) buildOne(ctx context.Context, arches []string, check, dryRun bool)
 				return nil, err
 			}
 		}
-		out = append(out, built{def.Machine, arch, res.Digest, check})
+		out = append(out, built{def.Machine, arch, res.Digest, check, conditions(res.Manifest)})
 	}
 	return out, nil
+}
+
+// conditions returns what the proofs of a system rest upon, by configuration.
+func conditions(m *system.Manifest) map[string][]string {
+	out := map[string][]string{}
+	for _, c := range m.Configurations {
+		if c.RealTime != nil && len(c.RealTime.Conditions) > 0 {
+			out[c.Name] = c.RealTime.Conditions
+		}
+	}
+	return out
 }
 
 func chosenArches(def *config.Definition, chosen []string) ([]string, error) {

@@ -24,17 +24,25 @@ func rtCommand(a *app) *cobra.Command {
 
 func rtCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "check FILE",
-		Short: "Analyse a set of tasks",
-		Long: `Reads a set of tasks (YAML, JSON or CSV), computes the longest response time of
-each, and says which deadlines are missed and by which job. Each verdict has a
-certificate that was verified apart from the analysis; -o json prints it. Ends
-with 1 when a deadline can be missed.`,
-		Args: cobra.ExactArgs(1),
+		Use:   "check [FILE]",
+		Short: "Analyse a machine, or a set of tasks",
+		Long: `Reads a machine definition (by default instar.yaml), or a set of tasks (YAML,
+JSON or CSV), computes the longest response time of each task, and says which
+deadlines are missed and by which job. Each verdict has a certificate that was
+verified apart from the analysis; -o json prints it. Ends with 1 when a deadline
+can be missed.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{a.file}
+			}
 			data, err := os.ReadFile(args[0])
 			if err != nil {
 				return err
+			}
+			if isDefinition.Match(data) {
+				a.file = args[0]
+				return a.checkMachine()
 			}
 			return a.checkSet(args[0], data)
 		},

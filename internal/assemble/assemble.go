@@ -75,6 +75,9 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 		return nil, fmt.Errorf("the lock has no inputs for %s; it has %v", arch, slices.Sorted(maps.Keys(lk.Arches)))
 	}
 	b.epoch = lk.Epoch
+	if _, err := b.timing(def, ""); err != nil { // before anything is fetched
+		return nil, err
+	}
 	trees, err := b.Trees(ctx, def, lk, arch, usedTrees(def))
 	if err != nil {
 		return nil, err
@@ -103,6 +106,9 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 	b.report(Event{Stage: "kernel"})
 	kernel, err := b.kernel(ctx, def, lk, arch)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.realtime(def, confs, kernel.Release); err != nil {
 		return nil, err
 	}
 	dataFS, err := b.dataTemplate(ctx, def, lk)

@@ -192,9 +192,18 @@ func capabilities(names []string) []string {
 const quotaPeriod = 100_000
 
 func limits(c config.Container) system.Limits {
+	rlimits := c.Rlimits
+	if c.Locked { // what memory.min keeps for it, its programs may lock
+		rlimits = maps.Clone(rlimits)
+		if rlimits == nil {
+			rlimits = map[string]int64{}
+		}
+		rlimits["memlock"] = int64(c.Memory)
+	}
 	return system.Limits{
+		Locked: c.Locked,
 		Memory: int64(c.Memory), Swap: int64(c.Swap), OOMScore: int64(c.OOMScore), Pids: int64(c.Pids), CPUWeight: int64(c.CPU.Weight),
-		CPUQuota: int64(c.CPU.Limit * quotaPeriod), Rlimits: c.Rlimits,
+		CPUQuota: int64(c.CPU.Limit * quotaPeriod), Rlimits: rlimits,
 		IOWeight: int64(c.IO.Weight), Disks: disks(c.IO),
 	}
 }

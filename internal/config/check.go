@@ -86,6 +86,7 @@ func (c *checker) definition() {
 		c.container(join("containers", name), c.def.Containers[name])
 	}
 	c.configurations()
+	c.realtime()
 	c.checks()
 	c.cycles()
 	c.firmware()

@@ -85,6 +85,7 @@ func complete(def *Definition, places map[string]place) {
 	if def.Budget.Slot == 0 {
 		def.Budget.Slot = def.Boot.SlotSize
 	}
+	located(def, places)
 	for name, ct := range def.Containers {
 		or(&ct.Restart.Policy, map[bool]string{true: "on-failure", false: "always"}[ct.OneShot])
 		ct.At = places[fmt.Sprintf("containers.%s", name)].key.Short()

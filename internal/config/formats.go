@@ -61,6 +61,11 @@ var formats = map[string]format{
 
 	"key": {want: "the public half of a key", hint: "instar key new prints it: instar-public-1: and 43 letters, digits, - and _", pattern: regexp.MustCompile(`^instar-public-1:[A-Za-z0-9_-]{43}$`)},
 
+	"date":     {want: "a day", hint: "write it as 2026-11-21", pattern: regexp.MustCompile(`^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$`)},
+	"thread":   {want: "a thread's name", hint: "a thread's name has at most 15 printable characters", pattern: regexp.MustCompile(`^[!-~]([ -~]{0,13}[!-~])?$`)},
+	"priority": {want: "a priority", hint: "write 1 to 99, or auto", pattern: regexp.MustCompile(`^(auto|[1-9][0-9]?)$`)},
+	"task":     {want: "a task", hint: "write it as CONTAINER.TASK", pattern: regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}\.[a-z][a-z0-9-]{0,62}$`)},
+
 	"capability": {want: "a capability", words: words(capabilities)},
 	"signal":     {want: "a signal", words: words(signals)},
 	"rlimit":     {want: "a resource limit", words: words(rlimits)},

@@ -8,8 +8,11 @@ import (
 	"testing/fstest"
 )
 
-func TestBrokenHosts(t *testing.T) {
-	const archive = "testdata/host.txtar"
+func TestBrokenHosts(t *testing.T) { broken(t, "testdata/host.txtar") }
+
+// broken reads definitions none of which may be good, and compares what is said.
+func broken(t *testing.T, archive string) {
+	t.Helper()
 	got := map[string]string{}
 	for _, s := range samples(t, archive) {
 		f, err := Read(s.files, "site.yaml")

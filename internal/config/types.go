@@ -22,6 +22,7 @@ type Definition struct {
 	Kernel         Kernel                   `yaml:"kernel,required" doc:"The kernel and the modules of the initrd." example:"{from: debian, package: linux-image-cloud-amd64}"`
 	Boot           Boot                     `yaml:"boot" doc:"Firmware, slots and the start of the machine."`
 	Tools          Tools                    `yaml:"tools" doc:"Programs that instar itself runs while building and in instar vm."`
+	RealTime       RealTime                 `yaml:"realtime" doc:"Processors, interrupts and overheads that the tasks of containers stand upon."`
 	Network        map[string]Interface     `yaml:"network" keys:"interface" doc:"Network interfaces of the machine, by the name they get. None are configured that are not declared."`
 	Trees          map[string]Tree          `yaml:"trees" keys:"name" doc:"File trees, by name."`
 	Containers     map[string]Container     `yaml:"containers" keys:"name" doc:"Containers, by name."`
@@ -173,6 +174,9 @@ type Container struct {
 	Stop         Stop              `yaml:"stop" doc:"How it is asked to end."`
 	After        []string          `yaml:"after" is:"name" unique:"true" doc:"Containers that must be healthy before it is started."`
 	Needs        []string          `yaml:"needs" is:"name" unique:"true" doc:"Containers as after; it is also stopped when one of them stops or ends, and started again with it."`
+	Tasks        []Task            `yaml:"tasks" doc:"Threads that must be in time. The build proves that they are, in every configuration that has the container, or refuses."`
+	Locked       bool              `yaml:"locked" doc:"Its memory stays in memory: all of what memory allows it is kept from being reclaimed, and its programs may lock as much (mlockall). Needs memory."`
+	HugePages    Size              `yaml:"hugePages" doc:"Memory in huge pages of 2 MiB that the machine sets aside at boot, for programs that ask for them." min:"2MiB" example:"16MiB"`
 
 	// At is where the container's name stands, "file:line". Not a key.
 	At string `yaml:"-"`
@@ -255,6 +259,7 @@ type Configuration struct {
 	Devices    []Device           `yaml:"devices" doc:"Devices of the machine that its containers own. A container can use none that is not declared."`
 	Networks   map[string]Network `yaml:"networks" keys:"interface" doc:"Networks between its containers, by name. Containers are on none that does not name them."`
 	Links      []Link             `yaml:"links" doc:"Channels between its containers, which are there before them and survive them."`
+	Chains     []Chain            `yaml:"chains" doc:"Paths of data through its tasks, with bounds that the build proves."`
 	Checks     []Check            `yaml:"checks" doc:"What must hold in it before it is confirmed, beside boot.confirm.checks."`
 }
 

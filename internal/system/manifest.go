@@ -98,7 +98,8 @@ type Configuration struct {
 	Host       *Userland   `json:"host,omitempty"`    // whose init runs the machine; nil: instar-init does
 	Links      []Link      `json:"links,omitempty"`
 	Networks   *Networks   `json:"networks,omitempty"`
-	Checks     []Check     `json:"checks,omitempty"` // that must hold before it is confirmed
+	Checks     []Check     `json:"checks,omitempty"`   // that must hold before it is confirmed
+	RealTime   *RealTime   `json:"realtime,omitempty"` // nil: it has no tasks
 }
 
 // RootMode says what a container may do to its root file system.
@@ -164,6 +165,9 @@ type Container struct {
 
 	Sysctls map[string]string `json:"sysctls,omitempty"` // of its own namespaces
 	Logs    LogLimits         `json:"logs,omitzero"`
+
+	Tasks     []Task `json:"tasks,omitempty"`     // its threads that must be in time
+	Partition string `json:"partition,omitempty"` // of the configuration, that all its threads are in
 }
 
 // IDRange is a range of users and groups of the machine that a container has as
@@ -211,6 +215,7 @@ type Limits struct {
 	Rlimits   map[string]int64 `json:"rlimits,omitempty"`   // nofile, core, …: soft and hard
 	IOWeight  int64            `json:"ioWeight,omitempty"`  // 1..10000, io.weight of the disk of the data partition
 	Disks     []DiskLimit      `json:"disks,omitempty"`     // io.max; of two for a disk the later one counts
+	Locked    bool             `json:"locked,omitempty"`    // memory.min is Memory: none of it is reclaimed
 }
 
 // RestartPolicy says after which ends a container is started again.
@@ -296,6 +301,9 @@ func (m *Manifest) Objects() []Object {
 	for _, c := range m.Configurations {
 		if c.Networks != nil {
 			all = append(all, c.Networks.Program)
+		}
+		if c.RealTime != nil {
+			all = append(all, c.RealTime.Proof)
 		}
 		for _, ct := range c.Containers {
 			all = append(all, ct.Launch)

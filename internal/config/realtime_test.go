@@ -1,0 +1,5 @@
+package config
+
+import "testing"
+
+func TestBrokenTasks(t *testing.T) { broken(t, "testdata/realtime.txtar") }
