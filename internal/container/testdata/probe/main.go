@@ -124,6 +124,8 @@ func main() {
 		f, err := os.OpenFile(args[0], os.O_RDWR, 0)
 		must(err)
 		must(f.Close())
+	case "mount":
+		must(syscall.Mount("none", "/tmp", "tmpfs", 0, ""))
 	case "calls":
 		must(json.NewEncoder(os.Stdout).Encode(calls()))
 	}
