@@ -63,8 +63,32 @@ func (c *checker) operated(at string, ct Container) {
 			}
 		}
 	}
+	c.landlocked(at, ct)
 	if ct.Swap > 0 && ct.Memory == 0 {
 		c.wrongKey(at+".swap", "limits nothing without memory", fmt.Sprintf("declare memory beside it, as memory: %s", ct.Swap))
+	}
+}
+
+// landlocked holds that a container's programs are among the files that it may
+// use.
+func (c *checker) landlocked(at string, ct Container) {
+	if ct.Landlock == nil {
+		return
+	}
+	programs := map[string][]string{at + ".command": ct.Command}
+	if ct.Health != nil {
+		programs[at+".health.exec"] = ct.Health.Exec
+	}
+	for i, p := range ct.Prepare {
+		programs[index(at+".prepare", i)] = p
+	}
+	may := slices.Concat(ct.Landlock.Read, ct.Landlock.Write)
+	for _, key := range sorted(programs) {
+		command := programs[key]
+		if len(command) > 0 && !slices.ContainsFunc(may, func(dir string) bool { return below(command[0], dir) }) {
+			c.wrong(index(key, 0), command[0]+" is not below a path of landlock, so that it cannot be executed",
+				"add its directory to landlock.read, and that of the libraries it uses")
+		}
 	}
 }
 

@@ -167,6 +167,7 @@ type Container struct {
 	IO           IO                `yaml:"io" doc:"Share of the disks."`
 	Rlimits      map[string]int64  `yaml:"rlimits" keys:"rlimit" min:"0" doc:"Resource limits (soft and hard) by name: nofile, nproc, core, memlock, …"`
 	Sysctls      map[string]string `yaml:"sysctls" keys:"sysctl" doc:"Kernel parameters of its own namespaces: net.*, fs.mqueue.*, kernel.shm*, kernel.msg*, kernel.sem, kernel.domainname." example:"{net.ipv4.ip_unprivileged_port_start: \"80\"}"`
+	Landlock     *Landlock         `yaml:"landlock" doc:"The only files that its programs may use, whatever modes say. Without it: all that modes allow."`
 	Logs         Logs              `yaml:"logs" doc:"How much of its output is kept."`
 	OneShot      bool              `yaml:"oneshot" doc:"The command ends by itself; its success counts as health."`
 	Restart      Restart           `yaml:"restart" doc:"When to start it again. A plain word gives the policy."`
@@ -182,6 +183,12 @@ type Container struct {
 	At string `yaml:"-"`
 	// Given are the keys, of those that an image may set, that the definition sets. Not a key.
 	Given []string `yaml:"-" json:",omitempty"`
+}
+
+// Landlock are files that a container may use, each with all that is below it.
+type Landlock struct {
+	Read  []string `yaml:"read" is:"absolute" unique:"true" doc:"Paths to be read, executed and listed, with all that is below them." example:"[/usr, /etc]"`
+	Write []string `yaml:"write" is:"absolute" unique:"true" doc:"Paths below which files are changed, made and removed as well." example:"[/dev, /tmp, /var/lib/mosquitto]"`
 }
 
 // Tmpfs is a memory file system.

@@ -50,6 +50,9 @@ const (
 	Setdomainname
 	Clone // see Op
 	Execveat
+	LandlockCreateRuleset
+	LandlockAddRule
+	LandlockRestrictSelf
 )
 
 // archs gives the column of an architecture in calls.
@@ -104,6 +107,10 @@ var calls = [...]struct {
 	Setdomainname: {"setdomainname", [2]uint16{171, 162}},
 	Clone:         {"clone", [2]uint16{56, 220}},
 	Execveat:      {"execveat", [2]uint16{322, 281}},
+
+	LandlockCreateRuleset: {"landlock_create_ruleset", [2]uint16{444, 444}},
+	LandlockAddRule:       {"landlock_add_rule", [2]uint16{445, 445}},
+	LandlockRestrictSelf:  {"landlock_restrict_self", [2]uint16{446, 446}},
 }
 
 // String returns the call's name in Linux.

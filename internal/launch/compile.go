@@ -67,6 +67,9 @@ func (s *Spec) check() error {
 	if err := checkSysctls(c); err != nil {
 		return err
 	}
+	if err := checkLandlock(c); err != nil {
+		return err
+	}
 	return s.checkPaths()
 }
 

@@ -33,7 +33,7 @@ func linkEnv(list []system.Descriptor, pid int) []string {
 // streams puts standard input, output and error in place, the descriptors of
 // links from 3 on, and closes every other descriptor at execve. Copies above
 // them are made first, for a source may have one of the numbers itself.
-func (b *builder) streams(links []system.Descriptor) {
+func (b *builder) streams(links []system.Descriptor, files *system.Landlock) {
 	n := 3 + len(links)
 	copies := make([]Arg, n)
 	for i := range copies {
@@ -44,6 +44,7 @@ func (b *builder) streams(links []system.Descriptor) {
 		copies[i] = b.slot(b.do(fmt.Sprintf("copying descriptor for %d", i), Fcntl,
 			held(source), imm(unix.F_DUPFD_CLOEXEC), imm(n)))
 	}
+	b.landlock(files)
 	for i, fd := range copies {
 		what := fmt.Sprintf("setting descriptor %d", i)
 		if i >= 3 {

@@ -82,7 +82,7 @@ func (b *builder) process(s *Spec, caps uint64, users int, links []system.Descri
 		b.join("user", users, unix.CLONE_NEWUSER)
 	}
 	b.user(c, caps)
-	b.streams(links)
+	b.streams(links, c.Landlock)
 	b.do("forbidding new privileges", Prctl, imm(unix.PR_SET_NO_NEW_PRIVS), imm(1))
 	if s.Filter != nil {
 		fprog := b.bytes(words(uint64(len(s.Filter)/8), 0)) // struct sock_fprog: length, address

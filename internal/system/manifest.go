@@ -164,10 +164,19 @@ type Container struct {
 	Needs   []string `json:"needs,omitempty"` // those of After that it cannot be without
 
 	Sysctls map[string]string `json:"sysctls,omitempty"` // of its own namespaces
-	Logs    LogLimits         `json:"logs,omitzero"`
+	// Landlock are the only files that its processes may use, whatever their modes
+	// say; nil: all.
+	Landlock *Landlock `json:"landlock,omitempty"`
+	Logs     LogLimits `json:"logs,omitzero"`
 
 	Tasks     []Task `json:"tasks,omitempty"`     // its threads that must be in time
 	Partition string `json:"partition,omitempty"` // of the configuration, that all its threads are in
+}
+
+// Landlock are files, each with all that is below it.
+type Landlock struct {
+	Read  []string `json:"read,omitempty"`  // to be read, executed and listed
+	Write []string `json:"write,omitempty"` // to be changed in every way as well
 }
 
 // IDRange is a range of users and groups of the machine that a container has as
