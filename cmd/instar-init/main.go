@@ -3,7 +3,7 @@
 //
 // As PID 1 without arguments it boots a device. As
 //
-//	instar-init run --store DIR --system HEX --configuration NAME --state DIR --control PATH [--data DIR] [--network private|host]
+//	instar-init run --store DIR --system HEX|ROOT --configuration NAME --state DIR --control PATH [--data DIR] [--network private|host]
 //
 // it runs the same system as containers on another Linux, as root, until
 // SIGTERM, SIGINT or the control protocol's poweroff; the exit code is 0 when
@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/pid1/boot"
@@ -75,7 +76,7 @@ func options(args []string) (boot.Options, error) {
 	var name, network string
 	f := flag.NewFlagSet("instar-init run", flag.ContinueOnError)
 	f.StringVar(&o.Store, "store", "", "directory of the store")
-	f.StringVar(&name, "system", "", "digest of the system")
+	f.StringVar(&name, "system", "", "digest of the system, or the name of a root of the store")
 	f.StringVar(&o.Configuration, "configuration", "", "configuration to start (default: the system's default)")
 	f.StringVar(&o.State, "state", "", "directory for mount points; it is made when missing")
 	f.StringVar(&o.Control, "control", "", "path of the control socket")
@@ -92,6 +93,9 @@ func options(args []string) (boot.Options, error) {
 	}
 	o.HostNetwork = network == "host"
 	var err error
+	if root, rerr := os.ReadFile(filepath.Join(o.Store, "roots", filepath.Base(name))); rerr == nil {
+		name = strings.TrimSpace(string(root))
+	}
 	o.System, err = digest.Parse(name)
 	return o, err
 }

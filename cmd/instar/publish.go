@@ -23,7 +23,7 @@ func publishCommand(a *app) *cobra.Command {
 		Use:   "publish",
 		Short: "Give what was built to others, in their own formats",
 	}
-	cmd.AddCommand(publishNixCommand(a))
+	cmd.AddCommand(publishOCICommand(a), publishStoreCommand(a), publishNixCommand(a))
 	return cmd
 }
 

@@ -143,3 +143,12 @@ func readVerified(f *os.File, d digest.Digest, limit int64) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// OpenVerified is Verified for a file at a path: an image or a system.
+func OpenVerified(path string, d digest.Digest) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &verified{f: f, h: digest.New(), want: d}, nil
+}

@@ -47,6 +47,14 @@ func (r Reference) Manifest(sha256 string) string { return r.manifests() + "sha2
 // Tagged returns the address of what the tag names now.
 func (r Reference) Tagged() string { return r.manifests() + r.Tag }
 
+// ManifestNamed returns the address of a manifest by digest or tag.
+func (r Reference) ManifestNamed(name string) string { return r.manifests() + name }
+
+// Uploads returns the address at which an upload begins.
+func (r Reference) Uploads() string {
+	return Scheme + "://" + r.Host + "/v2/" + r.Path + "/blobs/uploads/"
+}
+
 func (r Reference) manifests() string {
 	return Scheme + "://" + r.Host + "/v2/" + r.Path + "/manifests/"
 }

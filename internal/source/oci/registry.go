@@ -62,7 +62,7 @@ func (r *Registries) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, err
 	}
-	for _, e := range r.mirrors(req.URL.Host) {
+	for _, e := range r.mirrors(req) {
 		resp, err := r.ask(req, e)
 		if err == nil && resp.StatusCode < 400 {
 			return resp, nil
@@ -74,11 +74,15 @@ func (r *Registries) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.ask(req, endpoint{host: req.URL.Host})
 }
 
-func (r *Registries) mirrors(host string) []endpoint {
+// mirrors are asked for what is there; nothing is sent to them.
+func (r *Registries) mirrors(req *http.Request) []endpoint {
+	if req.Method != http.MethodGet {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []endpoint
-	for _, m := range r.known[host].Mirrors {
+	for _, m := range r.known[req.URL.Host].Mirrors {
 		h, prefix, _ := strings.Cut(m, "/")
 		all = append(all, endpoint{h, prefix})
 	}
