@@ -85,6 +85,9 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 	if def, _, err = b.withImages(ctx, def, lk, arch, trees); err != nil {
 		return nil, err
 	}
+	if def, err = b.nixos(def, arch, trees); err != nil {
+		return nil, err
+	}
 	b.report(Event{Stage: "containers"})
 	resolved, err := b.containers(ctx, def, arch, trees)
 	if err != nil {

@@ -58,13 +58,18 @@ func (b *Builder) host(ctx context.Context, def *config.Definition, decl *config
 	if err := b.checkProgram(root, decl.Init, arch, 0); err != nil {
 		return nil, fmt.Errorf("init %s: %w", decl.Init, err)
 	}
-	if e, ok := root.Stat(systemdProgram); !ok || e.Kind != tree.File {
+	l := hostLayer{root: root, b: b}
+	e, debian := root.Stat(systemdProgram)
+	switch _, nixos := nixosInit(root, decl.Init); {
+	case nixos:
+		l.nixos(decl, arch)
+	case debian && e.Kind == tree.File:
+		l.programs(decl, arch)
+		l.identity(hostname(def))
+		l.quiet()
+	default:
 		return nil, fmt.Errorf("its trees do not hold systemd (/%s), whose units the containers become", systemdProgram)
 	}
-	l := hostLayer{root: root, b: b}
-	l.programs(decl, arch)
-	l.identity(hostname(def))
-	l.quiet()
 	if l.err != nil {
 		return nil, l.err
 	}

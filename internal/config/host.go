@@ -6,7 +6,7 @@ import "slices"
 // configuration; the containers are units of it.
 type Host struct {
 	Trees []string `yaml:"trees,required" is:"name" unique:"true" doc:"Trees of its root file system, later ones over earlier ones." example:"[system]"`
-	Init  string   `yaml:"init" is:"absolute" doc:"Its first process: systemd, by its path in the trees." default:"/usr/lib/systemd/systemd"`
+	Init  string   `yaml:"init" is:"absolute" doc:"Its first process: systemd, by its path in the trees. For a closure of NixOS, unless something else is written, what its boot.json says." default:"/usr/lib/systemd/systemd"`
 	Root  string   `yaml:"root" doc:"What becomes of writes to its root file system. ephemeral: they go to memory. kept: to the data partition, as long as its trees stay the same." enum:"ephemeral,kept" default:"ephemeral"`
 	Agent string   `yaml:"agent" is:"endpoint" doc:"Address that instar-agent reports on over HTTP. Without it there is no agent." example:"127.0.0.1:9273"`
 }
