@@ -94,7 +94,11 @@ func printDelta(w io.Writer, r *pack.Report) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(tw, "%s\t head, hashes, signatures\t\n", bytesText(r.Front))
 	for _, p := range r.Parts {
-		fmt.Fprintf(tw, "%s\t %s\t %d of %s, %s\n", bytesText(p.Stored), p.Method, p.Contents, plural(p.Kind), bytesText(p.Size))
+		what := plural(p.Kind)
+		if p.Class != 0 {
+			what = p.Class.String()
+		}
+		fmt.Fprintf(tw, "%s\t %s\t %d of %s, %s\n", bytesText(p.Stored), p.Method, p.Contents, what, bytesText(p.Size))
 	}
 	fmt.Fprintf(tw, "%s\t in all\t\n", bytesText(r.Size))
 	return tw.Flush()

@@ -177,8 +177,12 @@ func (p *plan) compare(old, text []byte) {
 		return
 	}
 	p.layout, p.sections, p.pair = x, y.Sections, pairSections(x.Sections, y.Sections)
-	a := x.Canonical(nil)
-	p.spans = match(suffix.New(a), a, y.Canonical(nil))
+	a, b := x.Canonical(nil), y.Canonical(nil)
+	if bytes.Equal(a, b) { // only fields differ
+		p.spans = []span{{n: int32(len(a))}}
+		return
+	}
+	p.spans = match(suffix.New(a), a, b)
 	if len(x.Sections) == 0 || len(y.Sections) == 0 {
 		return
 	}

@@ -69,6 +69,16 @@ const (
 // String returns the form's name.
 func (f Form) String() string { return name(int(f), "", "bytes", "listing") }
 
+// Class is what the objects of a stream are: one more than bindiff's, 0 where
+// they are of several or no objects.
+type Class uint8
+
+// String returns the class's name.
+func (c Class) String() string { return name(int(c), "", "texts", "data", "programs", "modules") }
+
+// maxClass is the highest class.
+const maxClass = 4
+
 // Method is how contents are made from a stream.
 type Method uint8
 
@@ -144,6 +154,7 @@ type Entry struct {
 
 // Stream is a part of the body that holds contents.
 type Stream struct {
+	Class  Class // only for those who look
 	Form   Form
 	Method Method
 	Coding Coding

@@ -34,7 +34,7 @@ func (h *Head) encode(b []byte) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(h.Streams)))
 	for _, s := range h.Streams {
-		b = append(b, byte(s.Form), byte(s.Method), byte(s.Coding))
+		b = append(b, byte(s.Class)<<4|byte(s.Form), byte(s.Method), byte(s.Coding))
 		b = binary.AppendUvarint(b, uint64(s.Count))
 		b = binary.AppendUvarint(b, uint64(s.Raw))
 		b = binary.AppendUvarint(b, uint64(s.Stored))
@@ -146,7 +146,7 @@ func (p *parser) entry() Entry {
 
 func (p *parser) stream() Stream {
 	b := p.take(3)
-	s := Stream{Form: Form(b[0]), Method: Method(b[1]), Coding: Coding(b[2]), Count: int(p.number(MaxEntries))}
+	s := Stream{Class: Class(b[0] >> 4), Form: Form(b[0] & 15), Method: Method(b[1]), Coding: Coding(b[2]), Count: int(p.number(MaxEntries))}
 	s.Raw, s.Stored = p.number(MaxBody), p.number(MaxBody)
 	return s
 }
@@ -182,8 +182,8 @@ func (h *Head) check(body int64) error {
 }
 
 func (h *Head) checkStream(s Stream) error {
-	if s.Form < Bytes || s.Form >= lastForm || s.Method != Whole && s.Method != Difference || s.Coding < Plain || s.Coding >= lastCoding {
-		return fmt.Errorf("form %d, method %d, coding %d: one of them is unknown", s.Form, s.Method, s.Coding)
+	if s.Class > maxClass || s.Form < Bytes || s.Form >= lastForm || s.Method != Whole && s.Method != Difference || s.Coding < Plain || s.Coding >= lastCoding {
+		return fmt.Errorf("class %d, form %d, method %d, coding %d: one of them is unknown", s.Class, s.Form, s.Method, s.Coding)
 	}
 	switch {
 	case s.Method == Difference && s.Coding != Plain:

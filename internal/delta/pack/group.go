@@ -6,7 +6,10 @@ import (
 	"context"
 	"io"
 	"path"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/instar-os/instar/internal/bindiff"
 	"github.com/instar-os/instar/internal/delta"
@@ -33,6 +36,16 @@ func (j *job) bytes() int64 {
 		n += c.Size
 	}
 	return n
+}
+
+// class returns what all objects of a job are.
+func (j *job) class() delta.Class {
+	for _, c := range j.list {
+		if c.Kind != delta.Object || c.class != j.list[0].class {
+			return 0
+		}
+	}
+	return delta.Class(j.list[0].class) + 1
 }
 
 // jobs groups the contents: the manifest alone, then files of a kind together,
@@ -149,7 +162,11 @@ func (p *packer) findBases() ([]content, error) {
 	}
 	type based struct{ c, base content }
 	both := make([]based, len(list))
-	for i, n := range bindiff.Bases(files, want) {
+	chosen := bindiff.Bases(files, want)
+	if err := p.findAlike(old, of, chosen); err != nil {
+		return nil, err
+	}
+	for i, n := range chosen {
 		both[i].c = list[i]
 		switch {
 		case list[i].Kind != delta.Object:
@@ -175,6 +192,54 @@ func (p *packer) findBases() ([]content, error) {
 		list[i], bases[i] = b.c, b.base
 	}
 	return bases, nil
+}
+
+// leastSketched is the smallest content, in bytes, whose base is looked for by
+// content where names say nothing.
+const leastSketched = 4 << 10
+
+// findAlike chooses by content for objects that have no base by name. of are the
+// places in old that chosen speaks of.
+func (p *packer) findAlike(old []content, of, chosen []int) error {
+	var lonely []int
+	for i, c := range p.need.list {
+		if c.Kind == delta.Object && chosen[i] < 0 && c.Size >= leastSketched && c.Size <= maxCompared {
+			lonely = append(lonely, i)
+		}
+	}
+	if len(lonely) == 0 || len(of) == 0 {
+		return nil
+	}
+	known, err := p.sketches(len(of), func(i int) content { return old[of[i]] })
+	if err != nil {
+		return err
+	}
+	wanted, err := p.sketches(len(lonely), func(i int) content { return p.need.list[lonely[i]] })
+	if err != nil {
+		return err
+	}
+	for i, n := range bindiff.Alike(known, wanted) {
+		chosen[lonely[i]] = n
+	}
+	return nil
+}
+
+func (p *packer) sketches(n int, at func(int) content) ([]bindiff.Sketch, error) {
+	all := make([]bindiff.Sketch, n)
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range all {
+		c := at(i)
+		if c.Size < leastSketched || c.Size > maxCompared {
+			continue
+		}
+		g.Go(func() error {
+			b, err := p.content(c)
+			all[i] = bindiff.NewSketch(b)
+			return err
+		})
+	}
+	return all, g.Wait()
 }
 
 // head returns the first bytes of a content.

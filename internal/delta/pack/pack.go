@@ -35,6 +35,7 @@ type Options struct {
 // Part says where bytes of an update went.
 type Part struct {
 	Kind     delta.Kind   `json:"kind"`
+	Class    delta.Class  `json:"class,omitempty"`
 	Method   delta.Method `json:"method"`
 	Contents int          `json:"contents"`
 	Size     int64        `json:"size"`   // bytes of the contents
@@ -110,8 +111,8 @@ func Parts(h *delta.Head) []Part {
 	var all []Part
 	for _, s := range h.Streams {
 		list := h.Contents(s)
-		key := Part{Kind: list[0].Kind, Method: s.Method}
-		i := slices.IndexFunc(all, func(q Part) bool { return q.Kind == key.Kind && q.Method == key.Method })
+		key := Part{Kind: list[0].Kind, Class: s.Class, Method: s.Method}
+		i := slices.IndexFunc(all, func(q Part) bool { return q.Kind == key.Kind && q.Class == key.Class && q.Method == key.Method })
 		if i < 0 {
 			all, i = append(all, key), len(all)
 		}

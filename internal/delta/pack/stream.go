@@ -81,7 +81,7 @@ func (p *packer) encode(ctx context.Context, j *job) error {
 			j.list[i].Base = j.bases[i].Digest
 		}
 	}
-	s := delta.Stream{Form: j.form, Method: best.method, Coding: best.coding, Count: len(j.list), Raw: best.raw, Stored: int64(len(best.data))}
+	s := delta.Stream{Class: j.class(), Form: j.form, Method: best.method, Coding: best.coding, Count: len(j.list), Raw: best.raw, Stored: int64(len(best.data))}
 	if err := p.check(j, s, best.data); err != nil {
 		return fmt.Errorf("checking what was made of %s: %w", j.list[0].path, err)
 	}

@@ -132,7 +132,7 @@ func hashTrees(cache, dir, list string, all bool) error {
 	if err := s.write(plain, filepath.Join(dir, "old")); err != nil {
 		return err
 	}
-	n := s.rehash(func(i int) bool { return all || i == 0 })
+	n := s.rehash(func(i int) bool { return all || i == 4 })
 	fmt.Fprintf(os.Stderr, "%d of %d packages have another hash\n", n, len(names))
 	if err := s.write(plain, filepath.Join(dir, "new")); err != nil {
 		return err

@@ -209,6 +209,9 @@ func compare(oldDir, newDir string) ([]change, error) {
 	}
 	slices.SortStableFunc(changed, func(a, b bindiff.Candidate) int { return kind(a.Path) - kind(b.Path) })
 	bases := bindiff.Bases(old, changed)
+	if err := alike(oldDir, newDir, old, changed, bases); err != nil {
+		return nil, err
+	}
 	var changes []change
 	for i, f := range changed {
 		c := change{New: filepath.Join(newDir, f.Path), Size: f.Size}
@@ -438,4 +441,36 @@ func onlyFile(dir, name string) error {
 		}
 		return os.Remove(path)
 	})
+}
+
+// alike chooses bases by content where names say nothing.
+func alike(oldDir, newDir string, old, changed []bindiff.Candidate, bases []int) error {
+	sketch := func(dir string, list []bindiff.Candidate, wanted func(i int) bool) ([]bindiff.Sketch, error) {
+		all := make([]bindiff.Sketch, len(list))
+		for i, f := range list {
+			if f.Size < 4<<10 || !wanted(i) {
+				continue
+			}
+			b, err := os.ReadFile(filepath.Join(dir, f.Path))
+			if err != nil {
+				return nil, err
+			}
+			all[i] = bindiff.NewSketch(b)
+		}
+		return all, nil
+	}
+	x, err := sketch(newDir, changed, func(i int) bool { return bases[i] < 0 })
+	if err != nil {
+		return err
+	}
+	y, err := sketch(oldDir, old, func(int) bool { return true })
+	if err != nil {
+		return err
+	}
+	for i, n := range bindiff.Alike(y, x) {
+		if bases[i] < 0 {
+			bases[i] = n
+		}
+	}
+	return nil
 }
