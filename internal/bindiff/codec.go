@@ -39,6 +39,7 @@ type codec struct {
 	beforeNow   uint64 // and in the new file
 	nearOld     int
 	nearNew     int
+	member      int // of an archive, of the field before
 }
 
 // part is what bytes of a stream are spent on.
@@ -72,6 +73,7 @@ func (k *codec) file(old []byte, size int, p plan, text []byte, w io.Writer) err
 	k.layout, k.newSections, k.pair, k.predictor = p.layout, p.sections, p.pair, nil
 	k.before, k.beforeNow, k.nearOld, k.nearNew = 0, 0, -1, -1
 	k.models.fields.forget()
+	k.member = 0
 	kind := k.models.class.Code(k.c, uint64(k.class)<<2|b2u(k.layout != nil)<<1|b2u(k.raw))
 	if kind >= 4*uint64(classes) {
 		return k.damaged("class %d", kind)

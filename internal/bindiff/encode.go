@@ -202,6 +202,8 @@ func limit(spans []span, size int) []span {
 // Classify tells by a file's bytes which others it resembles.
 func Classify(text []byte) Class {
 	switch {
+	case bytes.HasPrefix(text, []byte("070701")):
+		return ClassModule
 	case bytes.HasPrefix(text, []byte("\x7fELF\x02\x01\x01")) && len(text) > 18 && text[16] == 1:
 		return ClassModule
 	case bytes.HasPrefix(text, []byte("\x7fELF")):

@@ -73,16 +73,17 @@ func (k *codec) codeSections() error {
 // name being the n-th of that name.
 func pairSections(old, new []field.Section) []int32 {
 	type key struct {
-		name  string
+		name  [2]string
 		nth   int
 		empty bool
 	}
 	index := func(list []field.Section) []key {
-		seen := map[string]int{}
+		seen := map[[2]string]int{}
 		keys := make([]key, len(list))
 		for i := range list {
-			keys[i] = key{list[i].Name, seen[list[i].Name], list[i].Empty}
-			seen[list[i].Name]++
+			name := [2]string{list[i].Member, list[i].Name}
+			keys[i] = key{name, seen[name], list[i].Empty}
+			seen[name]++
 		}
 		return keys
 	}
@@ -128,6 +129,10 @@ func (k *codec) field(f field.Field, at int) {
 	if kind == field.Hash {
 		k.hash(f, at)
 		return
+	}
+	if n := k.layout.Member(f.Pos); n != k.member { // types of another module
+		k.member = n
+		m.forget()
 	}
 	var buf [8]byte
 	b := buf[:kind.Size()]
@@ -209,7 +214,7 @@ func (k *codec) foretell(f field.Field, t uint64) (uint64, source) {
 		}
 		return guess, src
 	case field.Known64:
-		return f.Known(k.predictor.new, k.pair), fromPair
+		return f.Known(k.layout, k.predictor.new, k.pair), fromPair
 	case field.Len32, field.Len64:
 		if t == k.before {
 			return k.beforeNow, fromPair

@@ -82,6 +82,7 @@ func (f Field) End() uint32 { return f.Pos + uint32(f.Kind().Size()) }
 // without an address of their own stand at a made-up one.
 type Section struct {
 	Name      string
+	Member    string // of an archive
 	Addr      uint64
 	Off, Size uint64
 	Empty     bool // has no bytes in the file
@@ -106,6 +107,7 @@ type Layout struct {
 	machine uint16
 	table   uint64 // of section headers, in the file
 	btf     uint64 // where BTF begins in the file
+	members []member
 	byOff   []int32
 	byAddr  []int32
 }
@@ -114,19 +116,28 @@ type Layout struct {
 // instruction pair.
 const maxFields = 4 << 20
 
-// Find returns the layout of an ELF file, or of any other file that refers to
-// store paths; nil where there is nothing to be known. It never fails: what makes
+// Find returns the layout of an ELF file, of an archive of such files, or of any
+// other file that refers to store paths; nil where there is nothing to be known. It never fails: what makes
 // no sense is left out. The layout refers to text.
 func Find(text []byte) *Layout {
 	l := &Layout{text: text}
 	l.hashes()
-	if !l.readSections() {
-		if l.Sections, l.byOff = nil, nil; l.fields.n == 0 {
-			return nil
-		}
-		l.fields.settle(uint64(len(text)))
+	switch {
+	case l.readSections():
+		l.find()
 		return l
+	case l.archive():
+	case l.fields.n == 0:
+		return nil
+	default:
+		l.Sections, l.byOff = nil, nil
 	}
+	l.fields.settle(uint64(len(text)))
+	return l
+}
+
+// find finds the fields of a file whose sections are known.
+func (l *Layout) find() {
 	for _, i := range l.byOff {
 		l.scan(int(i))
 	}
@@ -139,8 +150,7 @@ func Find(text []byte) *Layout {
 		l.kernelRelocations()
 	}
 	l.headers()
-	l.fields.settle(uint64(len(text)))
-	return l
+	l.fields.settle(uint64(len(l.text)))
 }
 
 func (l *Layout) add(pos uint64, k Kind, aux int) {

@@ -129,6 +129,7 @@ func FuzzFind(f *testing.F) {
 	f.Add(head)
 	if text, err := os.ReadFile("/bin/true"); err == nil {
 		f.Add(text)
+		f.Add(archiveOf(f, head, text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		l := Find(text)

@@ -122,9 +122,11 @@ func (c *Cursor) Next() (Field, bool) {
 }
 
 // Fields goes through all fields by position, none overlaps another.
-func (l *Layout) Fields() iter.Seq[Field] {
+func (l *Layout) Fields() iter.Seq[Field] { return l.fields.all() }
+
+func (l *list) all() iter.Seq[Field] {
 	return func(yield func(Field) bool) {
-		c := l.From(0)
+		c := Cursor{l: l}
 		for f, ok := c.Next(); ok; f, ok = c.Next() {
 			if !yield(f) {
 				return

@@ -149,26 +149,36 @@ func (f Field) Section() int {
 	return -1
 }
 
-// Known returns the value of a Known64 field in a file of which l knows the
-// sections. pair translates sections of the old file.
-func (f Field) Known(l *Layout, pair []int32) uint64 {
+// Known returns the value of a Known64 field of old in a file of which now knows
+// the sections. pair translates sections of the old file. Offsets count from
+// where the ELF file begins, which is where its first section is said to be.
+func (f Field) Known(old, now *Layout, pair []int32) uint64 {
 	i := f.Aux() / 4
-	if f.Aux()%4 == 3 {
-		end := uint64(0)
-		for _, j := range l.byOff {
-			end = max(end, l.Sections[j].Off+l.Sections[j].Size)
-		}
-		return (end + 7) &^ 7
-	}
 	if i >= len(pair) || pair[i] < 0 {
 		return 0
 	}
-	switch s := &l.Sections[pair[i]]; f.Aux() % 4 {
+	first, behind := old.sectionsOf(i)
+	if pair[first] < 0 {
+		return 0
+	}
+	begin := now.Sections[pair[first]].Off
+	switch s := &now.Sections[pair[i]]; f.Aux() % 4 {
 	case 0:
 		return s.Addr
 	case 1:
-		return s.Off
-	default:
+		return s.Off - begin
+	case 2:
 		return s.Size
 	}
+	last := len(now.Sections)
+	if behind < len(pair) && pair[behind] >= 0 {
+		last = int(pair[behind])
+	}
+	end := begin
+	for j := int(pair[first]); j < last; j++ {
+		if s := &now.Sections[j]; !s.Empty {
+			end = max(end, s.Off+s.Size)
+		}
+	}
+	return (end - begin + 7) &^ 7
 }
