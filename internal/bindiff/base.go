@@ -17,8 +17,8 @@ type Candidate struct {
 // of: the one of the same path; else of the same path but for numbers, as in
 // lib/modules/6.12.107/fs.ko; else of the same name; else of the same name but
 // for numbers. Among several, it takes the one whose directories are the same but
-// for numbers, then that of the nearest size, then the first. It returns indices
-// into old, -1 for none.
+// for numbers, then that of the very name, then that of the nearest size, then the
+// first. It returns indices into old, -1 for none.
 func Bases(old, new []Candidate) []int {
 	index := make([]map[string][]int, len(keys))
 	for k, key := range keys {
@@ -64,6 +64,9 @@ func better(a, b, f Candidate) bool {
 	dir := unnumbered(path.Dir(f.Path))
 	x, y := unnumbered(path.Dir(a.Path)) == dir, unnumbered(path.Dir(b.Path)) == dir
 	if x != y {
+		return x
+	}
+	if x, y = path.Base(a.Path) == path.Base(f.Path), path.Base(b.Path) == path.Base(f.Path); x != y {
 		return x
 	}
 	return distance(a.Size, f.Size) < distance(b.Size, f.Size)

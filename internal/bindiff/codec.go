@@ -146,7 +146,6 @@ func (k *codec) codeSpans() error {
 	for i := range k.spans {
 		s := &k.spans[i]
 		gap := int64(m.gap.Code(k.c, uint64(int64(s.at)-at)))
-		length := int64(m.length.Code(k.c, uint64(s.n-minSpan))) + minSpan
 		way := 0
 		if gap != 0 {
 			way = 1
@@ -156,13 +155,30 @@ func (k *codec) codeSpans() error {
 			if k.c.Err() != nil {
 				return fmt.Errorf("%w: %w", ErrDamaged, k.c.Err())
 			}
-			if gap < 0 || gap > int64(k.size)-at || length < minSpan || length > int64(k.size)-at-gap {
-				return k.damaged("a span of %d bytes after %d at %d of %d", length, gap, at, k.size)
+			if gap < 0 || gap > int64(k.size)-at || shift < -1<<32 || shift > 1<<32 {
+				return k.damaged("a span %d bytes after %d of %d", gap, at, k.size)
 			}
-			if f := from + gap + shift; shift < -1<<32 || shift > 1<<32 || f < 0 || f > int64(len(k.old))-length {
-				return k.damaged("a span of %d bytes from %d of %d", length, f, len(k.old))
+			*s = span{at: int32(at + gap)}
+			if f := from + gap + shift; f >= 0 && f <= int64(len(k.old)) {
+				s.from = int32(f)
+			} else {
+				return k.damaged("a span from %d of %d", f, len(k.old))
 			}
-			*s = span{int32(at + gap), int32(from + gap + shift), int32(length)}
+		}
+		most := min(int64(k.size)-int64(s.at), int64(len(k.old))-int64(s.from))
+		whole := m.whole[b2u(uint64(i) == n-1)].Code(k.c, int(b2u(int64(s.n) == most))) != 0
+		length := most
+		if !whole {
+			length = int64(m.length.Code(k.c, uint64(s.n-minSpan))) + minSpan
+		}
+		if k.c.Reading() {
+			if k.c.Err() != nil {
+				return fmt.Errorf("%w: %w", ErrDamaged, k.c.Err())
+			}
+			if length < minSpan || length > most {
+				return k.damaged("a span of %d bytes where %d are left", length, most)
+			}
+			s.n = int32(length)
 		}
 		at, from = int64(s.at)+int64(s.n), int64(s.from)+int64(s.n)
 	}

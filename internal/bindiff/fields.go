@@ -214,7 +214,8 @@ func (k *codec) foretell(f field.Field, t uint64) (uint64, source) {
 		}
 		return guess, src
 	case field.Known64:
-		return f.Known(k.layout, k.predictor.new, k.pair), fromPair
+		// What the old file says otherwise than is known of it, the new one does too.
+		return t + f.Known(k.layout, k.predictor.new, k.pair) - f.Known(k.layout, k.layout, nil), fromPair
 	case field.Len32, field.Len64:
 		if t == k.before {
 			return k.beforeNow, fromPair

@@ -21,6 +21,7 @@ type models struct {
 type spanModel struct {
 	count, gap, length arith.Number
 	shift              [2]arith.Number // by whether there was a gap
+	whole              [2]arith.Flag   // it goes on to the end of one file; by whether it is the last
 }
 
 const runContexts = 8

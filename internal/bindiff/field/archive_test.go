@@ -42,10 +42,6 @@ func TestArchive(t *testing.T) {
 	if alone.Count() != l.Count() {
 		t.Errorf("%d fields in an archive, %d alone", l.Count(), alone.Count())
 	}
-	same := make([]int32, len(l.Sections))
-	for i := range same {
-		same[i] = int32(i)
-	}
 	c := alone.From(0)
 	for f := range l.Fields() {
 		g, _ := c.Next()
@@ -53,8 +49,8 @@ func TestArchive(t *testing.T) {
 			t.Fatalf("field %+v in an archive is %+v alone", f, g)
 		}
 		if f.Kind() == Known64 {
-			if v := f.Read(packed[f.Pos:]); f.Known(l, l, same) != v {
-				t.Errorf("a header at %d says %x, %x is known", g.Pos, v, f.Known(l, l, same))
+			if v := f.Read(packed[f.Pos:]); f.Known(l, l, nil) != v {
+				t.Errorf("a header at %d says %x, %x is known", g.Pos, v, f.Known(l, l, nil))
 			}
 		}
 	}

@@ -150,19 +150,25 @@ func (f Field) Section() int {
 }
 
 // Known returns the value of a Known64 field of old in a file of which now knows
-// the sections. pair translates sections of the old file. Offsets count from
+// the sections. pair translates sections of the old file; nil: they are now's. Offsets count from
 // where the ELF file begins, which is where its first section is said to be.
 func (f Field) Known(old, now *Layout, pair []int32) uint64 {
 	i := f.Aux() / 4
-	if i >= len(pair) || pair[i] < 0 {
-		return 0
+	to := func(i int) int {
+		switch {
+		case pair == nil && i < len(now.Sections):
+			return i
+		case i < len(pair):
+			return int(pair[i])
+		}
+		return -1
 	}
 	first, behind := old.sectionsOf(i)
-	if pair[first] < 0 {
+	if to(i) < 0 || to(first) < 0 {
 		return 0
 	}
-	begin := now.Sections[pair[first]].Off
-	switch s := &now.Sections[pair[i]]; f.Aux() % 4 {
+	begin := now.Sections[to(first)].Off
+	switch s := &now.Sections[to(i)]; f.Aux() % 4 {
 	case 0:
 		return s.Addr
 	case 1:
@@ -171,11 +177,11 @@ func (f Field) Known(old, now *Layout, pair []int32) uint64 {
 		return s.Size
 	}
 	last := len(now.Sections)
-	if behind < len(pair) && pair[behind] >= 0 {
-		last = int(pair[behind])
+	if to(behind) >= 0 {
+		last = to(behind)
 	}
 	end := begin
-	for j := int(pair[first]); j < last; j++ {
+	for j := to(first); j < last; j++ {
 		if s := &now.Sections[j]; !s.Empty {
 			end = max(end, s.Off+s.Size)
 		}
