@@ -206,7 +206,7 @@ func Classify(text []byte) Class {
 		return ClassModule
 	case bytes.HasPrefix(text, []byte("\x7fELF\x02\x01\x01")) && len(text) > 18 && text[16] == 1:
 		return ClassModule
-	case bytes.HasPrefix(text, []byte("\x7fELF")):
+	case bytes.HasPrefix(text, []byte("\x7fELF")), len(text) > 64 && string(text[0x38:0x3c]) == "ARM\x64":
 		return ClassCode
 	}
 	strange := 0

@@ -13,11 +13,14 @@ const maxApart = 256
 
 // codeArm finds branches, and the addresses that ADRP and a following ADD, load
 // or store make together. An ADRP alone says too little to be foretold.
-func (l *Layout) codeArm(i int) {
+func (l *Layout) codeArm(i int) { l.codeArmAt(i, 0, len(l.bytes(i))) }
+
+// codeArmAt does that between two places of a section.
+func (l *Layout) codeArmAt(i, from, to int) {
 	s := &l.Sections[i]
-	code := l.bytes(i)
+	code := l.bytes(i)[:to]
 	var pages [32]adrp
-	for at := 0; at+4 <= len(code); at += 4 {
+	for at := from; at+4 <= len(code); at += 4 {
 		w := le.Uint32(code[at:])
 		off, addr := s.Off+uint64(at), s.Addr+uint64(at)
 		switch {

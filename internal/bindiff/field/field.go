@@ -127,6 +127,7 @@ func Find(text []byte) *Layout {
 		l.find()
 		return l
 	case l.archive():
+	case l.image():
 	case l.fields.n == 0:
 		return nil
 	default:
