@@ -211,26 +211,35 @@ func open(command uintptr, a attribute, name string) (*os.File, error) {
 }
 
 // maxLog is how much of the verifier's reasons is asked for, in bytes.
-const maxLog = 16 << 10
+const maxLog = 1 << 20
+
+// maxShown is how much of their end an error shows.
+const maxShown = 4 << 10
 
 func loadProgram(code []byte) (*os.File, error) {
-	license := []byte("Apache-2.0\x00")
 	load := attr(72)
 	load.u32(0, programType)
+	load.u32(68, attachCgroupDevice)
+	return loadCode(load, code, "Apache-2.0", "device program")
+}
+
+// loadCode loads a program whose kind is in the attribute.
+func loadCode(load attribute, code []byte, terms, name string) (*os.File, error) {
+	license := []byte(terms + "\x00")
 	load.u32(4, uint32(len(code)/insnSize))
 	load.pointer(8, code)
 	load.pointer(16, license)
-	load.u32(68, attachCgroupDevice)
-	f, err := open(progLoad, load, "device program")
+	f, err := open(progLoad, load, name)
 	if err != nil {
 		log := make([]byte, maxLog)
 		load.u32(24, 1)
 		load.u32(28, maxLog)
 		load.pointer(32, log)
-		if f, again := open(progLoad, load, "device program"); again == nil {
+		if f, again := open(progLoad, load, name); again == nil {
 			return f, nil
 		}
-		err = fmt.Errorf("%w %s", err, unix.ByteSliceToString(log))
+		text := unix.ByteSliceToString(log)
+		err = fmt.Errorf("%w %s", err, text[max(0, len(text)-maxShown):])
 		runtime.KeepAlive(log)
 	}
 	runtime.KeepAlive(code)

@@ -24,6 +24,22 @@ type cgroup struct {
 // quotaPeriod is the period of cpu.max in microseconds.
 const quotaPeriod = 100_000
 
+// cgroupOf returns the cgroup that a container's is made in: beside all others'
+// when it has processors of its own and the machine has made that partition.
+func (r *Runtime) cgroupOf(c *system.Container) string {
+	if c.Partition != "" && r.Cgroup != "" {
+		if dir := r.Cgroup + "-" + c.Partition; exists(dir) {
+			return dir
+		}
+	}
+	return r.Cgroup
+}
+
+func exists(dir string) bool {
+	_, err := os.Stat(dir)
+	return err == nil
+}
+
 // makeCgroup makes the container's cgroup below parent; without a parent there
 // is none. With fresh it is an error when there is one already.
 func makeCgroup(parent string, c *system.Container, fresh bool) (*cgroup, error) {
@@ -52,6 +68,9 @@ func (g *cgroup) restrict(parent string, c *system.Container) ([]string, error) 
 		}
 		return []string{"limits of memory, processes and CPU are not enforced: no cgroup v2 here"}, nil
 	}
+	if c.Limits.Locked { // a child is not protected beyond its parent
+		os.WriteFile(filepath.Join(parent, "memory.min"), []byte("max"), 0) // that there is no such controller is warned of below
+	}
 	warnings, err := g.limit(parent, c.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("setting its limits: %w", err)
@@ -73,6 +92,7 @@ func (g *cgroup) limit(parent string, l system.Limits) (warnings []string, err e
 	}{
 		{l.Memory > 0, "memory", "memory.max", number(l.Memory)},
 		{l.Memory > 0, "memory", "memory.oom.group", "1"},
+		{l.Locked, "memory", "memory.min", number(l.Memory)},
 		{l.Memory > 0, "memory", "memory.swap.max", number(l.Swap)},
 		{l.Pids > 0, "pids", "pids.max", number(l.Pids)},
 		{l.CPUWeight > 0, "cpu", "cpu.weight", number(l.CPUWeight)},
@@ -156,6 +176,14 @@ type Stats struct {
 	OOMKills int64         // processes killed for want of memory
 	Pids     int64         // processes
 	CPU      time.Duration // CPU time used since the sandbox was made
+}
+
+// Cgroup returns the sandbox's cgroup directory, "" for none.
+func (s *Sandbox) Cgroup() string {
+	if s.cgroup == nil {
+		return ""
+	}
+	return s.cgroup.dir
 }
 
 // OOMKills returns how many processes the kernel has killed for want of memory.

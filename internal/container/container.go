@@ -211,12 +211,12 @@ func (s *Sandbox) equip(r *Runtime, c *system.Container) (err error) {
 		}
 	}
 	if s.cgroup == nil {
-		if s.cgroup, err = makeCgroup(r.Cgroup, c, false); err != nil {
+		if s.cgroup, err = makeCgroup(r.cgroupOf(c), c, false); err != nil {
 			return err
 		}
 		s.guard(r, c)
 	}
-	warnings, err := s.cgroup.restrict(r.Cgroup, c)
+	warnings, err := s.cgroup.restrict(r.cgroupOf(c), c)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -42,9 +43,10 @@ func (r *Runtime) limitDisks(g *cgroup, l system.Limits) (warnings []string) {
 		fail("its share of disks", errNoCgroup)
 		return warnings
 	}
-	have, err := controllers(r.Cgroup)
+	parent := filepath.Dir(g.dir)
+	have, err := controllers(parent)
 	if err == nil {
-		err = have.enable(r.Cgroup, "io")
+		err = have.enable(parent, "io")
 	}
 	if err != nil {
 		fail("its share of disks", err)

@@ -51,7 +51,7 @@ func (r *Runtime) Spare(c *system.Container) error {
 // ready gives a spare its control group and a first process that waits in it,
 // unless a container of the same name runs, whose control group it is.
 func (s *Sandbox) ready(r *Runtime, c *system.Container) (err error) {
-	s.cgroup, err = makeCgroup(r.Cgroup, c, true)
+	s.cgroup, err = makeCgroup(r.cgroupOf(c), c, true)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

@@ -241,6 +241,9 @@ func dispatch(ctx context.Context, c Control, req Request) (any, error) {
 	if result, found, err := trialMethod(c, req); found {
 		return result, err
 	}
+	if result, found, err := timeMethod(c, req); found {
+		return result, err
+	}
 	return operate(c, req)
 }
 

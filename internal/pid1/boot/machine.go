@@ -23,6 +23,7 @@ import (
 	"github.com/instar-os/instar/internal/pid1/networks"
 	"github.com/instar-os/instar/internal/pid1/sandbox"
 	"github.com/instar-os/instar/internal/pid1/supervise"
+	"github.com/instar-os/instar/internal/pid1/tasks"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/volume"
@@ -59,6 +60,9 @@ type machine struct {
 	quota         bool            // the data's file system has project quotas
 	volumes       *volume.Control // nil: no data
 	devices       *devices.Watcher
+	tasks         *tasks.Keeper  // nil: no container has tasks
+	monitor       *tasks.Monitor // nil: nothing is measured
+	unmeasured    string         // why
 	network       *network.Network
 	networks      *networks.Networks // of the configuration
 	links         links.Table
@@ -100,7 +104,7 @@ func newMachine(console io.Writer, began time.Time) *machine {
 
 // containersOf returns the runtime of a configuration's containers.
 func (m *machine) containersOf(configuration string) *sandbox.Runtime {
-	return &sandbox.Runtime{Container: &m.runtime, Configuration: configuration, Reaper: &m.reaper, Devices: m.devices, Remover: &m.remover}
+	return &sandbox.Runtime{Container: &m.runtime, Configuration: configuration, Reaper: &m.reaper, Devices: m.devices, Remover: &m.remover, Tasks: m.tasks}
 }
 
 // run does steps and notes how long each took. It stops at the first failure.
@@ -210,6 +214,9 @@ func (m *machine) plan() (err error) {
 		return err
 	}
 	m.runtime.Disks = m.disks()
+	if err := m.keepTasks(); err != nil {
+		return err
+	}
 	m.supervisor, err = supervise.New(m.configuration, m.containersOf(m.configuration.Name), m.scribe())
 	if err == nil {
 		m.supervisor.Watch(m.noteContainer)

@@ -87,13 +87,16 @@ func (m *machine) obstacles(from, to *system.Configuration) []string {
 			why = append(why, fmt.Sprintf("%s is the fallback: it runs without the data partition, which is mounted", to.Name))
 		}
 	}
+	if !placedAlike(from.RealTime, to.RealTime) {
+		why = append(why, fmt.Sprintf("%s and %s have other partitions of processors, or interrupts", from.Name, to.Name))
+	}
 	// Containers are most of the text, and stand for themselves.
 	x, y := *from, *to
 	x.Containers, y.Containers = nil, nil
 	if sameBoot(x, y) {
 		return why
 	}
-	for _, field := range supervise.Differing(x, y, "name", "fallback", "command", "containers", "links", "networks", "checks") {
+	for _, field := range supervise.Differing(x, y, "name", "fallback", "command", "containers", "links", "networks", "checks", "realtime") {
 		why = append(why, fmt.Sprintf("the %s of %s and %s differ", field, from.Name, to.Name))
 	}
 	return why
@@ -103,7 +106,7 @@ func (m *machine) obstacles(from, to *system.Configuration) []string {
 // is the same; others are compared by name.
 func sameBoot(x, y system.Configuration) bool {
 	for _, c := range []*system.Configuration{&x, &y} {
-		c.Name, c.Fallback, c.Command, c.Links, c.Networks, c.Checks = "", false, nil, nil, nil, nil
+		c.Name, c.Fallback, c.Command, c.Links, c.Networks, c.Checks, c.RealTime = "", false, nil, nil, nil, nil, nil
 	}
 	return reflect.DeepEqual(x, y)
 }

@@ -17,6 +17,14 @@ import (
 
 // Run implements supervise.Sandbox.
 func (b *box) Run(stdout, stderr io.WriteCloser) (supervise.Process, error) {
+	p, err := b.run(stdout, stderr)
+	if err == nil {
+		b.tasks = b.keeper.Attach(b.c, b.s.Cgroup(), p.PID())
+	}
+	return p, err
+}
+
+func (b *box) run(stdout, stderr io.WriteCloser) (supervise.Process, error) {
 	switch {
 	case b.c.TTY:
 		return b.onTerminal(stdout, stderr)

@@ -15,6 +15,7 @@ import (
 	"github.com/instar-os/instar/internal/container"
 	"github.com/instar-os/instar/internal/pid1/devices"
 	"github.com/instar-os/instar/internal/pid1/supervise"
+	"github.com/instar-os/instar/internal/pid1/tasks"
 	"github.com/instar-os/instar/internal/system"
 )
 
@@ -25,6 +26,7 @@ type Runtime struct {
 	Reaper        *Reaper
 	Devices       *devices.Watcher // nil: containers get no devices
 	Remover       *Remover         // nil: Close of a sandbox removes all of it at once
+	Tasks         *tasks.Keeper    // nil: no thread is real-time
 }
 
 // Lacks returns what a container waits for beside other containers, and a
@@ -48,7 +50,7 @@ func (r *Runtime) Prepare(c *system.Container) (supervise.Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &box{s: s, c: c, reaper: r.Reaper, remover: r.Remover, detach: func() {}}
+	b := &box{s: s, c: c, reaper: r.Reaper, remover: r.Remover, keeper: r.Tasks, detach: func() {}}
 	if r.Devices == nil {
 		return b, nil
 	}
@@ -71,6 +73,8 @@ type box struct {
 	remover *Remover
 	life    lifetime
 	detach  func()
+	keeper  *tasks.Keeper
+	tasks   *tasks.Life // of its command; nil for none
 }
 
 func (b *box) Warnings() []string { return b.s.Warnings() }
@@ -80,6 +84,7 @@ func (b *box) Kill() error        { return b.s.Kill() }
 // Close implements supervise.Sandbox.
 func (b *box) Close() error {
 	b.life.end()
+	b.tasks.End()
 	b.detach()
 	if b.remover == nil {
 		return b.s.Close()

@@ -41,6 +41,7 @@ type unit struct {
 	seen     uint64     // the last Ping that run has answered
 	busy     time.Time  // until then run need not answer
 	warnings []string
+	blame    string // why this life is not healthy, whatever the checks say
 
 	freezing sync.Mutex // one pause or unpause at a time; taken before s.mu
 }
@@ -81,6 +82,9 @@ func (u *unit) wanted() bool {
 // set moves the unit to a state; detail says why, "" for nothing to say.
 func (u *unit) set(state wire.State, detail string) {
 	u.s.update(func() {
+		if u.blame != "" && state == wire.Healthy {
+			state, detail = wire.Unhealthy, u.blame
+		}
 		if u.status.State != state {
 			u.status.State, u.status.Since = state, time.Now()
 			u.s.moved(u.c.Name, state, detail)
@@ -185,7 +189,7 @@ type end struct {
 // end. Everything of it is gone afterwards.
 func (u *unit) live() end {
 	began := time.Now()
-	u.s.update(func() { u.stuck = nil })
+	u.s.update(func() { u.stuck, u.blame = nil, "" })
 	u.set(wire.Starting, "")
 	u.busyFor(startLimit)
 	defer u.busyFor(0)

@@ -1,0 +1,169 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func monitor(t testing.TB) *SchedMonitor {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("loading a program needs root")
+	}
+	m, err := NewSchedMonitor()
+	if errors.Is(err, unix.EPERM) || errors.Is(err, os.ErrNotExist) {
+		t.Skip("this kernel lets nobody load programs, or does not describe its types: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// worker runs jobs in a thread of its own: work, then sleep.
+func worker(t testing.TB, jobs int, work, sleep time.Duration, before func(tid int)) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		before(unix.Gettid())
+		for range jobs {
+			ts := unix.NsecToTimespec(sleep.Nanoseconds())
+			unix.Nanosleep(&ts, nil)
+			for end := time.Now().Add(work); time.Now().Before(end); {
+			}
+		}
+		ts := unix.NsecToTimespec(sleep.Nanoseconds())
+		unix.Nanosleep(&ts, nil)
+	}()
+	<-done
+}
+
+func TestSchedMonitor(t *testing.T) {
+	m := monitor(t)
+	var tid int
+	const jobs, work = 20, 2 * time.Millisecond
+	worker(t, jobs, work, 3*time.Millisecond, func(id int) {
+		tid = id
+		if err := m.Watch(id, Limits{Period: 5 * time.Millisecond, Deadline: time.Hour, Bound: time.Minute}); err != nil {
+			t.Error(err)
+		}
+	})
+	got, ok := m.Read(tid)
+	if !ok {
+		t.Fatal("it was not measured")
+	}
+	if got.Jobs < jobs/2 || got.Jobs > jobs+5 || got.MaxExec < work/2 || got.MaxResponse < got.MaxExec || got.SumExec < jobs*work/4 || got.MaxLatency <= 0 {
+		t.Errorf("%+v", got)
+	}
+	if got.Misses+got.Beyond+got.Overruns != 0 {
+		t.Errorf("violations without limits that are near: %+v", got)
+	}
+	sum := func(h []uint32) (n uint64) {
+		for _, c := range h {
+			n += uint64(c)
+		}
+		return n
+	}
+	if sum(got.Responses[:]) != got.Jobs || sum(got.Latencies[:]) == 0 || sum(got.Jitters[:]) == 0 {
+		t.Errorf("histograms of %d jobs: %v", got.Jobs, got)
+	}
+	m.Forget(tid)
+	if _, ok := m.Read(tid); ok {
+		t.Error("it is measured though it was forgotten")
+	}
+}
+
+func TestViolations(t *testing.T) {
+	m := monitor(t)
+	var tid int
+	worker(t, 5, 2*time.Millisecond, time.Millisecond, func(id int) {
+		tid = id
+		if err := m.Watch(id, Limits{Deadline: time.Millisecond, Bound: 500 * time.Microsecond, WCET: 100 * time.Microsecond}); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 5 {
+		v, err := m.Next()
+		if err != nil || v.Thread != tid || v.Kind != Late|Beyond|Overrun || v.Response < time.Millisecond || v.Exec < 100*time.Microsecond || v.Ready == 0 {
+			t.Fatalf("%+v, %v; thread %d", v, err, tid)
+		}
+	}
+	got, _ := m.Read(tid)
+	if got.Misses < 5 || got.Beyond < 5 || got.Overruns < 5 {
+		t.Errorf("%+v", got)
+	}
+	ended := make(chan error)
+	go func() {
+		for {
+			if _, err := m.Next(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	m.Close()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("Next does not end with Close")
+	}
+}
+
+func TestCost(t *testing.T) {
+	m := monitor(t)
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				time.Sleep(50 * time.Microsecond)
+			}
+		}
+	}()
+	defer close(stop)
+	per, runs, err := m.Cost(200 * time.Millisecond)
+	if err != nil || per <= 0 || runs == 0 {
+		t.Fatalf("%v, %d runs, %v", per, runs, err)
+	}
+	t.Logf("%v a run, of %d", per, runs)
+}
+
+func TestLayout(t *testing.T) {
+	b, err := os.ReadFile(kernelTypes)
+	if err != nil {
+		t.Skip(err)
+	}
+	l, err := parseLayout(b, []string{"sched_switch"})
+	if err != nil || l.pid <= 0 || l.typedefs["sched_switch"] == 0 {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	if _, err := parseLayout(b, []string{"no_such_thing"}); err == nil {
+		t.Error("a tracepoint that is not there is found")
+	}
+	for _, n := range []int{0, 23, 24, 100, len(b) / 2} {
+		if _, err := parseLayout(b[:n], nil); err == nil {
+			t.Errorf("%d bytes are taken", n)
+		}
+	}
+}
+
+func FuzzLayout(f *testing.F) {
+	head := binary.NativeEndian.AppendUint16(nil, btfMagic)
+	head = append(head, 1, 0)
+	for _, v := range []uint32{24, 0, 12, 12, 4, 1, 0x04000001, 8} {
+		head = binary.NativeEndian.AppendUint32(head, v)
+	}
+	f.Add(append(head, "task_struct"...))
+	f.Fuzz(func(_ *testing.T, b []byte) { parseLayout(b, []string{"sched_switch"}) })
+}
