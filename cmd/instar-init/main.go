@@ -61,6 +61,8 @@ func start(args []string) (int, error) {
 		return 1, boot.Device()
 	case filepath.Base(os.Args[0]) == "instar-generator" && len(args) > 0:
 		return 0, boot.Generate(args[0])
+	case len(args) == 3 && args[0] == "calibrate":
+		return 0, boot.CalibrateAlone(args[1], args[2], os.Stdout)
 	case len(args) > 0 && args[0] == "receive":
 		return receiving(args[1:])
 	case len(args) == 1 && args[0] == "host":

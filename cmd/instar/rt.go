@@ -15,10 +15,11 @@ import (
 func rtCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rt",
-		Short: "Prove that tasks meet their deadlines",
+		Short: "Prove that tasks meet their deadlines, and watch them",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(rtCheckCommand(a), rtMarginsCommand(a), rtAssignCommand(a), rtBudgetCommand(a), rtPlotCommand(a))
+	cmd.AddCommand(rtCheckCommand(a), rtMarginsCommand(a), rtAssignCommand(a), rtBudgetCommand(a), rtPlotCommand(a),
+		rtReportCommand(a), rtWatchCommand(a), rtCalibrateCommand(a))
 	return cmd
 }
 

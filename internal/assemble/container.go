@@ -193,12 +193,12 @@ const quotaPeriod = 100_000
 
 func limits(c config.Container) system.Limits {
 	rlimits := c.Rlimits
-	if c.Locked { // what memory.min keeps for it, its programs may lock
+	if c.Locked { // memory.max bounds what its programs may lock
 		rlimits = maps.Clone(rlimits)
 		if rlimits == nil {
 			rlimits = map[string]int64{}
 		}
-		rlimits["memlock"] = int64(c.Memory)
+		rlimits["memlock"] = -1 // no limit: address space counts, not memory
 	}
 	return system.Limits{
 		Locked: c.Locked,

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -40,6 +41,55 @@ type Violation struct {
 type Limits struct {
 	Period, Deadline, Bound, WCET time.Duration
 }
+
+// Offsets in the value of a thread. The first are of the job at hand, then what
+// was declared, then what was measured. Times are nanoseconds.
+const (
+	atWake     = 8 * iota // when it became ready; 0: no job
+	atStart               // when it ran first; 0: not yet
+	atRan                 // since when it runs; 0: it does not
+	atExec                // what it has run
+	atLast                // when the job before became ready
+	atPeriod              // 0: events are not regular
+	atBound               // proven; 0: none
+	atDeadline            // 0: none
+	atWCET                // 0: none
+	atScale               // of the histogram of responses
+	atCPU                 // that it ran on last, and 1
+	atJobs
+	atMisses   // longer than the deadline
+	atBeyond   // longer than the bound
+	atOverruns // ran for longer than the wcet
+	atPreempted
+	atMigrated
+	atMaxResponse
+	atMaxLatency
+	atMaxJitter
+	atMaxExec
+	atSumResponse
+	atSumLatency
+	atSumExec
+	atResponses
+)
+
+// Histograms: of responses linear, a bucket each scale; of the others by powers
+// of two.
+const (
+	ResponseBuckets = 96
+	PowerBuckets    = 32
+
+	atLatencies = atResponses + 4*ResponseBuckets
+	atJitters   = atLatencies + 4*PowerBuckets
+	valueBytes  = atJitters + 4*PowerBuckets
+)
+
+// eventBytes is the size of an event on the ring: thread and kind as u32, ready,
+// response and exec as u64.
+const eventBytes = 32
+
+// filterSlots is the size of a table that says which threads cannot be tasks,
+// by the low bits of their numbers: most switches cost no more than that.
+const filterSlots = 4096
 
 // Measured is what is known of a thread's jobs. A job begins when the thread is
 // made ready and ends when it sleeps.
@@ -102,9 +152,11 @@ func NewSchedMonitor() (_ *SchedMonitor, err error) {
 	if err := m.maps(); err != nil {
 		return nil, err
 	}
-	for name, code := range map[string][]byte{
-		"sched_waking": wakingProgram(newProgram(m, kernel.pid)), "sched_switch": switchProgram(newProgram(m, kernel.pid)),
-	} {
+	for name, text := range map[string]string{"sched_waking": wakingCode, "sched_switch": switchCode} {
+		code, err := m.bind(text, kernel.pid)
+		if err != nil {
+			return nil, fmt.Errorf("reading the program of %s: %w", name, err)
+		}
 		p, err := loadTracing(code, kernel.typedefs[name])
 		if err != nil {
 			return nil, fmt.Errorf("loading the program of %s: %w", name, err)
@@ -156,6 +208,37 @@ func (m *SchedMonitor) maps() (err error) {
 	}
 	m.ring = os.NewFile(uintptr(dup), "bpf violations")
 	return nil
+}
+
+// What stands in the programs for what only the running machine knows: the maps
+// in the instructions that load one, and the offset of a thread's number.
+const (
+	filterMap = iota + 1
+	tasksMap
+	ringMap
+
+	pidOffset = 0x7ff0
+)
+
+// bind puts the machine's values into a program.
+func (m *SchedMonitor) bind(text string, pid int16) ([]byte, error) {
+	code, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	maps := map[uint32]*os.File{filterMap: m.filter, tasksMap: m.tasks, ringMap: m.ring}
+	for at := 0; at+insnSize <= len(code); at += insnSize {
+		insn := code[at : at+insnSize]
+		switch {
+		case insn[0] == loadImm64 && insn[1]>>4 == pseudoMapFD:
+			le.PutUint32(insn[4:], uint32(maps[le.Uint32(insn[4:])].Fd()))
+			at += insnSize // it takes two
+		case le.Uint16(insn[2:]) == pidOffset:
+			le.PutUint16(insn[2:], uint16(pid))
+		}
+	}
+	return code, nil
 }
 
 // tracingTerms are the terms of the scheduler's programs. The kernel lets only

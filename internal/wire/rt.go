@@ -15,6 +15,7 @@ const MethodRT = "rt"
 // Timekeeper is a Control that measures tasks.
 type Timekeeper interface {
 	RT(RTRequest) (RTReply, error)
+	Calibrate(context.Context, CalibrateRequest) (Calibration, error)
 }
 
 // RTRequest says what to measure.
@@ -83,13 +84,21 @@ type RTChain struct {
 }
 
 // timeMethod calls the method of Timekeeper; found is false for other methods.
-func timeMethod(c Control, req Request) (result any, found bool, err error) {
-	if req.Method != MethodRT {
+func timeMethod(ctx context.Context, c Control, req Request) (result any, found bool, err error) {
+	if req.Method != MethodRT && req.Method != MethodCalibrate {
 		return nil, false, nil
 	}
 	k, ok := c.(Timekeeper)
 	if !ok {
 		return nil, true, fmt.Errorf("%s: this machine measures no tasks", req.Method)
+	}
+	if req.Method == MethodCalibrate {
+		var p CalibrateRequest
+		if err := parameters(req, &p); err != nil {
+			return nil, true, err
+		}
+		result, err = k.Calibrate(ctx, p)
+		return result, true, err
 	}
 	var p RTRequest
 	if err := parameters(req, &p); err != nil {
@@ -165,4 +174,39 @@ func (r RTReply) writeHistograms(w io.Writer, seconds func(time.Duration) string
 				h.name, t.Task, count, h.name, t.Task, seconds(sum), h.name, t.Task, count)
 		}
 	}
+}
+
+// MethodCalibrate measures what the kernel takes on a processor, above all
+// tasks: CalibrateRequest; Result is a Calibration.
+const MethodCalibrate = "calibrate"
+
+// CalibrateRequest says where and for how long.
+type CalibrateRequest struct {
+	CPU int           `json:"cpu"`
+	For time.Duration `json:"for"`
+}
+
+// Calibration is what the kernel was seen to take.
+type Calibration struct {
+	CPU     int       `json:"cpu"`
+	Time    time.Time `json:"time"` // by the machine's clock
+	Kernel  string    `json:"kernel"`
+	Machine string    `json:"machine"` // its processor's model
+	Latency Longest   `json:"latency"` // from a timer's instant to the thread's running
+	Switch  Longest   `json:"switch"`  // of a context switch, with the system call that leads to it
+	Release Longest   `json:"release"` // taken of what runs by a job that does nothing
+}
+
+// Longest is a time that was measured many times.
+type Longest struct {
+	Max     time.Duration `json:"max"`
+	Mean    time.Duration `json:"mean"`
+	Samples int           `json:"samples"`
+}
+
+// Calibrate measures what the kernel takes.
+func (c *Client) Calibrate(ctx context.Context, r CalibrateRequest) (Calibration, error) {
+	var out Calibration
+	err := c.Call(ctx, MethodCalibrate, r, &out)
+	return out, err
 }

@@ -241,7 +241,7 @@ func dispatch(ctx context.Context, c Control, req Request) (any, error) {
 	if result, found, err := trialMethod(c, req); found {
 		return result, err
 	}
-	if result, found, err := timeMethod(c, req); found {
+	if result, found, err := timeMethod(ctx, c, req); found {
 		return result, err
 	}
 	return operate(c, req)

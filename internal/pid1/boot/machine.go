@@ -9,6 +9,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,7 @@ type machine struct {
 	tasks         *tasks.Keeper  // nil: no container has tasks
 	monitor       *tasks.Monitor // nil: nothing is measured
 	unmeasured    string         // why
+	calibrating   sync.Mutex     // held while the kernel is measured
 	network       *network.Network
 	networks      *networks.Networks // of the configuration
 	links         links.Table

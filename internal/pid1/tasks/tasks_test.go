@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/instar-os/instar/internal/system"
+	"github.com/instar-os/instar/internal/wire"
 )
 
 // TestMain is also a program whose first thread takes a name when it is told to.
@@ -204,5 +205,24 @@ func TestInterrupts(t *testing.T) {
 	}
 	if err := interrupts(root, rt); err == nil || !strings.Contains(err.Error(), "interrupt 5 (eth0-rx,eth0-tx): declared: CPUs 2; the kernel:") {
 		t.Errorf("one that cannot be moved: %v", err)
+	}
+}
+
+func TestCalibrate(t *testing.T) {
+	needRoot(t)
+	c, err := Calibrate(0, 300*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]wire.Longest{"latency": c.Latency, "switch": c.Switch, "release": c.Release} {
+		if l.Samples == 0 || l.Mean <= 0 || l.Max < l.Mean {
+			t.Errorf("%s: %+v", name, l)
+		}
+	}
+	if _, err := Calibrate(1023, 30*time.Millisecond); err == nil {
+		t.Error("a processor that is not there is measured")
+	}
+	if _, err := Calibrate(0, 0); err == nil {
+		t.Error("no time is enough")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,11 +23,15 @@ import (
 func main() {
 	broker := flag.String("broker", "tcp://127.0.0.1:1883", "address of the MQTT broker")
 	healthy := flag.String("healthy", "", "file that exists while the valves' states get through")
+	flow := flag.Duration("flow", 0, "regulate the flow so often; 0 leaves it alone")
 	flag.Parse()
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	c := newController(watering.Default())
+	if *flow > 0 {
+		go regulate(*flow, c.isOpen)
+	}
 	b := bus.Connect(bus.Options{Broker: *broker, Name: "irrigation", Healthy: *healthy,
 		Subscribe: map[string]func(string, []byte){bus.ReadingTopic("+"): c.reading, bus.CommandTopic("+"): c.command}})
 	defer b.Close()
@@ -39,12 +44,13 @@ type controller struct {
 	law    watering.Law
 	mu     sync.Mutex
 	valves map[string]*watering.Valve
+	opened map[string]*atomic.Bool // for who must not wait for mu
 }
 
 func newController(law watering.Law) *controller {
-	c := &controller{law: law, valves: map[string]*watering.Valve{}}
+	c := &controller{law: law, valves: map[string]*watering.Valve{}, opened: map[string]*atomic.Bool{}}
 	for _, bed := range bus.Beds() {
-		c.valves[bed] = &watering.Valve{}
+		c.valves[bed], c.opened[bed] = &watering.Valve{}, &atomic.Bool{}
 	}
 	return c
 }
@@ -117,11 +123,15 @@ func (c *controller) decide(name string, now time.Time) bool {
 	defer c.mu.Unlock()
 	v := c.valves[name]
 	changed := v.Decide(c.law, now)
+	c.opened[name].Store(v.IsOpen)
 	if changed {
 		log.Printf("%s: open is %v", name, v.IsOpen)
 	}
 	return changed
 }
+
+// isOpen tells without waiting for anybody.
+func (c *controller) isOpen(name string) bool { return c.opened[name].Load() }
 
 func (c *controller) state(name string) string {
 	c.mu.Lock()

@@ -1,5 +1,53 @@
 package bpf
 
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the scheduler's programs anew")
+
+// TestSchedCode holds that sched_code.go is what this file assembles. It is
+// assembled here, not on the device, whose first process has to be small.
+func TestSchedCode(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("package bpf\n\n// The scheduler's programs, written by go test ./internal/bpf -update from\n// sched_program_test.go: 64 bits an instruction, in hexadecimal digits.\nconst (\n")
+	for i, p := range []struct {
+		name string
+		code []byte
+	}{{"wakingCode", wakingProgram(newProgram())}, {"switchCode", switchProgram(newProgram())}} {
+		text := hex.EncodeToString(p.code)
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "\t%s = \"\" +\n", p.name)
+		for len(text) > 0 {
+			n := min(len(text), 128)
+			end := " +"
+			if n == len(text) {
+				end = ""
+			}
+			fmt.Fprintf(&b, "\t\t%q%s\n", text[:n], end)
+			text = text[n:]
+		}
+	}
+	b.WriteString(")\n")
+	const name = "sched_code.go"
+	if *update {
+		if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got, err := os.ReadFile(name); err != nil || string(got) != b.String() {
+		t.Errorf("%s is not what is assembled (%v); go test ./internal/bpf -update writes it", name, err)
+	}
+}
+
 // Further operation codes, registers and helpers of the scheduler's programs.
 const (
 	load64      = 0x79 // dst = *(u64 *)(src + off)
@@ -26,47 +74,6 @@ const (
 	ringHelper = 130 // bpf_ringbuf_output
 )
 
-// Offsets in the value of a thread. The first are of the job at hand, then what
-// was declared, then what was measured. Times are nanoseconds.
-const (
-	atWake     = 8 * iota // when it became ready; 0: no job
-	atStart               // when it ran first; 0: not yet
-	atRan                 // since when it runs; 0: it does not
-	atExec                // what it has run
-	atLast                // when the job before became ready
-	atPeriod              // 0: events are not regular
-	atBound               // proven; 0: none
-	atDeadline            // 0: none
-	atWCET                // 0: none
-	atScale               // of the histogram of responses
-	atCPU                 // that it ran on last, and 1
-	atJobs
-	atMisses   // longer than the deadline
-	atBeyond   // longer than the bound
-	atOverruns // ran for longer than the wcet
-	atPreempted
-	atMigrated
-	atMaxResponse
-	atMaxLatency
-	atMaxJitter
-	atMaxExec
-	atSumResponse
-	atSumLatency
-	atSumExec
-	atResponses
-)
-
-// Histograms: of responses linear, a bucket each scale; of the others by powers
-// of two.
-const (
-	ResponseBuckets = 96
-	PowerBuckets    = 32
-
-	atLatencies = atResponses + 4*ResponseBuckets
-	atJitters   = atLatencies + 4*PowerBuckets
-	valueBytes  = atJitters + 4*PowerBuckets
-)
-
 // An event on the ring.
 const (
 	eventThread   = -40 // on the stack; u32
@@ -74,27 +81,19 @@ const (
 	eventWake     = -32
 	eventResponse = -24
 	eventExec     = -16
-	eventBytes    = 32
 	stackKey      = -8
 	stackSlot     = -4
 )
-
-// filterSlots is the size of a table that says which threads cannot be tasks,
-// by the low bits of their numbers: most switches cost no more than that.
-const filterSlots = 4096
 
 // program assembles one of the scheduler's programs: r6 is the context, r7 the
 // time, r8 a thread's number, r9 its value.
 type program struct {
 	*assembler
-	filter, tasks, ring int32
-	pid                 int16
-	labels              int
+	labels int
 }
 
-func newProgram(m *SchedMonitor, pid int16) *program {
-	return &program{&assembler{labels: map[string]int{}, jumps: map[int]string{}},
-		int32(m.filter.Fd()), int32(m.tasks.Fd()), int32(m.ring.Fd()), pid, 0}
+func newProgram() *program {
+	return &program{&assembler{labels: map[string]int{}, jumps: map[int]string{}}, 0}
 }
 
 // mapAddress loads a map.
@@ -107,13 +106,13 @@ func (p *program) mapAddress(dst byte, fd int32) {
 // when it is no task. argument is the thread's place in the context.
 func (p *program) find(argument int16, otherwise string) {
 	p.do(load64, r8, r6, argument, 0)
-	p.do(loadWord, r8, r8, p.pid, 0)
+	p.do(loadWord, r8, r8, pidOffset, 0)
 	p.do(move, r1, r8, 0, 0)
 	p.do(andConst, r1, 0, 0, filterSlots-1)
 	p.do(storeWord, r10, r1, stackSlot, 0)
 	p.do(move, r2, r10, 0, 0)
 	p.do(addConst, r2, 0, 0, stackSlot)
-	p.mapAddress(r1, p.filter)
+	p.mapAddress(r1, filterMap)
 	p.do(callHelper, 0, 0, 0, lookupHelper)
 	p.jump(jumpIfConst, r0, 0, 0, otherwise)
 	p.do(loadWord, r1, r0, 0, 0)
@@ -121,7 +120,7 @@ func (p *program) find(argument int16, otherwise string) {
 	p.do(storeWord, r10, r8, stackKey, 0)
 	p.do(move, r2, r10, 0, 0)
 	p.do(addConst, r2, 0, 0, stackKey)
-	p.mapAddress(r1, p.tasks)
+	p.mapAddress(r1, tasksMap)
 	p.do(callHelper, 0, 0, 0, lookupHelper)
 	p.jump(jumpIfConst, r0, 0, 0, otherwise)
 	p.do(move, r9, r0, 0, 0)
@@ -311,7 +310,7 @@ func (p *program) measure() {
 	p.do(storeWord, r10, r1, eventThread, 0)
 	p.do(move, r2, r10, 0, 0)
 	p.do(addConst, r2, 0, 0, eventThread)
-	p.mapAddress(r1, p.ring)
+	p.mapAddress(r1, ringMap)
 	p.do(moveConst, r3, 0, 0, eventBytes)
 	p.do(moveConst, 4, 0, 0, 0)
 	p.do(callHelper, 0, 0, 0, ringHelper) // a full ring is counted by what is counted above
