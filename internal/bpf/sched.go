@@ -51,7 +51,6 @@ const (
 	atExec                // what it has run
 	atLast                // when the job before became ready
 	atPeriod              // 0: events are not regular
-	atBound               // proven; 0: none
 	atDeadline            // 0: none
 	atWCET                // 0: none
 	atScale               // of the histogram of responses
@@ -115,6 +114,7 @@ const ringBytes = 4096
 // be used from many goroutines.
 type SchedMonitor struct {
 	filter, tasks, ring *os.File
+	bounds              *os.File
 	programs            []*os.File // waking, switch
 	links               []*os.File
 	consumer            []byte // of the ring: a page to write, and
@@ -178,7 +178,7 @@ func (m *SchedMonitor) maps() (err error) {
 		to                    **os.File
 		kind, key, value, max uint32
 		name                  string
-	}{{&m.filter, mapArray, 4, 4, filterSlots, "filter"}, {&m.tasks, mapHash, 4, valueBytes, maxThreads, "tasks"}, {&m.ring, mapRing, 0, 0, ringBytes, "violations"}} {
+	}{{&m.filter, mapArray, 4, 4, filterSlots, "filter"}, {&m.tasks, mapHash, 4, valueBytes, maxThreads, "tasks"}, {&m.bounds, mapHash, 4, 8, maxThreads, "bounds"}, {&m.ring, mapRing, 0, 0, ringBytes, "violations"}} {
 		create := attr(72)
 		create.u32(0, d.kind)
 		create.u32(4, d.key)
@@ -216,6 +216,7 @@ const (
 	filterMap = iota + 1
 	tasksMap
 	ringMap
+	boundsMap
 
 	pidOffset = 0x7ff0
 )
@@ -227,7 +228,7 @@ func (m *SchedMonitor) bind(text string, pid int16) ([]byte, error) {
 		return nil, err
 	}
 	le := binary.LittleEndian
-	maps := map[uint32]*os.File{filterMap: m.filter, tasksMap: m.tasks, ringMap: m.ring}
+	maps := map[uint32]*os.File{filterMap: m.filter, tasksMap: m.tasks, ringMap: m.ring, boundsMap: m.bounds}
 	for at := 0; at+insnSize <= len(code); at += insnSize {
 		insn := code[at : at+insnSize]
 		switch {
@@ -261,16 +262,27 @@ func (m *SchedMonitor) Watch(thread int, l Limits) error {
 	put := func(at int, d time.Duration) { binary.NativeEndian.PutUint64(value[at:], uint64(max(0, d))) }
 	put(atPeriod, l.Period)
 	put(atDeadline, l.Deadline)
-	put(atBound, l.Bound)
 	put(atWCET, l.WCET)
 	put(atScale, max(1, l.scale()))
 	key := binary.NativeEndian.AppendUint32(nil, uint32(thread))
+	if err := m.Bound(thread, l.Bound); err != nil {
+		return err
+	}
 	if err := m.put(m.tasks, key, value); err != nil {
 		return fmt.Errorf("measuring thread %d: %w", thread, err)
 	}
 	slot := uint32(thread) % filterSlots
 	m.slots[slot]++
 	return m.mark(slot)
+}
+
+// Bound changes what was proven of a thread; 0 is nothing.
+func (m *SchedMonitor) Bound(thread int, bound time.Duration) error {
+	ne := binary.NativeEndian
+	if err := m.put(m.bounds, ne.AppendUint32(nil, uint32(thread)), ne.AppendUint64(nil, uint64(max(0, bound)))); err != nil {
+		return fmt.Errorf("measuring thread %d: %w", thread, err)
+	}
+	return nil
 }
 
 // scale makes 64 buckets of what a job may take.
@@ -311,8 +323,10 @@ func (m *SchedMonitor) Forget(thread int) {
 	defer m.mu.Unlock()
 	key := binary.NativeEndian.AppendUint32(nil, uint32(thread))
 	remove := attr(32)
-	remove.u32(0, uint32(m.tasks.Fd()))
 	remove.pointer(8, key)
+	remove.u32(0, uint32(m.bounds.Fd()))
+	call(mapDelete, remove) // at worst there is none
+	remove.u32(0, uint32(m.tasks.Fd()))
 	_, err := call(mapDelete, remove)
 	runtime.KeepAlive(key)
 	if slot := uint32(thread) % filterSlots; err == nil && m.slots[slot] > 0 {
@@ -439,7 +453,7 @@ func (m *SchedMonitor) runs() (sum [2]uint64, err error) {
 
 // Close ends measuring.
 func (m *SchedMonitor) Close() error {
-	for _, f := range append(append(m.links, m.programs...), m.filter, m.tasks, m.ring) {
+	for _, f := range append(append(m.links, m.programs...), m.filter, m.tasks, m.ring, m.bounds) {
 		if f != nil {
 			f.Close() // a descriptor of BPF has nothing to lose
 		}

@@ -81,6 +81,7 @@ const (
 	eventWake     = -32
 	eventResponse = -24
 	eventExec     = -16
+	stackBound    = -48
 	stackKey      = -8
 	stackSlot     = -4
 )
@@ -290,14 +291,17 @@ func (p *program) measure() {
 	p.do(storeZero64, r9, 0, atWake, 0)
 	p.do(storeZero64, r9, 0, atStart, 0)
 	p.do(storeZero64, r9, 0, atExec, 0)
+	p.bound()
 	p.do(moveConst, r8, 0, 0, 0)
 	for _, limit := range []struct {
-		value, at, counter int16
-		kind               int32
-	}{{eventResponse, atDeadline, atMisses, int32(Late)}, {eventResponse, atBound, atBeyond, int32(Beyond)}, {eventExec, atWCET, atOverruns, int32(Overrun)}} {
+		value       int16
+		base        byte
+		at, counter int16
+		kind        int32
+	}{{eventResponse, r9, atDeadline, atMisses, int32(Late)}, {eventResponse, r10, stackBound, atBeyond, int32(Beyond)}, {eventExec, r9, atWCET, atOverruns, int32(Overrun)}} {
 		within := p.fresh("within")
 		p.do(load64, r1, r10, limit.value, 0)
-		p.do(load64, r2, r9, limit.at, 0)
+		p.do(load64, r2, limit.base, limit.at, 0)
 		p.jump(jumpIfConst, r2, 0, 0, within)
 		p.jump(jumpLessEq, r1, r2, 0, within)
 		p.increment(limit.counter)
@@ -314,6 +318,20 @@ func (p *program) measure() {
 	p.do(moveConst, r3, 0, 0, eventBytes)
 	p.do(moveConst, 4, 0, 0, 0)
 	p.do(callHelper, 0, 0, 0, ringHelper) // a full ring is counted by what is counted above
+}
+
+// bound puts the thread's proven bound on the stack, 0 for none. It is in a map
+// of its own, since it changes with the configuration while jobs run.
+func (p *program) bound() {
+	p.do(storeZero64, r10, 0, stackBound, 0)
+	p.do(move, r2, r10, 0, 0)
+	p.do(addConst, r2, 0, 0, stackKey)
+	p.mapAddress(r1, boundsMap)
+	p.do(callHelper, 0, 0, 0, lookupHelper)
+	p.jump(jumpIfConst, r0, 0, 0, "unbound")
+	p.do(load64, r1, r0, 0, 0)
+	p.do(store64, r10, r1, stackBound, 0)
+	p.label("unbound")
 }
 
 // enter lets a thread run.

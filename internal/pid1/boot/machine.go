@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,7 @@ type machine struct {
 	tasks         *tasks.Keeper  // nil: no container has tasks
 	monitor       *tasks.Monitor // nil: nothing is measured
 	unmeasured    string         // why
+	between       atomic.Bool    // two configurations: nothing is proven
 	calibrating   sync.Mutex     // held while the kernel is measured
 	network       *network.Network
 	networks      *networks.Networks // of the configuration

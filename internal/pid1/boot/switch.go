@@ -195,6 +195,7 @@ func (m *machine) switchLive(ctx context.Context, p wire.SwitchPlan, within time
 	m.log.Printf("switching from %s to %s: %s", p.From, p.To, describe(p.Changes))
 	rt := m.containersOf(to.Name)
 	defer m.spares.wake()
+	defer m.unproven()()
 	m.devices.Use(to)
 	from := m.supervisor.Configuration()
 	err := m.rewired(to, func() error {

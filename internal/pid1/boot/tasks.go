@@ -50,10 +50,25 @@ func (m *machine) measure() {
 	m.later("stop measuring tasks", mon.Close)
 }
 
+// unproven is said while the machine goes from one configuration to another:
+// what runs meanwhile is neither, and no bound holds. The function that it
+// returns says that it has come to one.
+func (m *machine) unproven() func() {
+	if m.monitor == nil {
+		return func() {}
+	}
+	say := func(between bool) {
+		m.between.Store(between)
+		m.monitor.Rebind()
+	}
+	say(true)
+	return func() { say(false) }
+}
+
 // bound returns what was proven of a task in the configuration that runs.
 func (m *machine) bound(task string) (system.Bound, bool) {
 	rt := m.supervisor.Configuration().RealTime
-	if rt == nil {
+	if rt == nil || m.between.Load() {
 		return system.Bound{}, false
 	}
 	for _, b := range rt.Bounds {

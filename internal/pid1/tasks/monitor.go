@@ -28,7 +28,6 @@ type thread struct {
 	name     string // CONTAINER.TASK
 	task     *system.Task
 	limits   bpf.Limits
-	exact    bool
 	violated int       // since the last reaction
 	said     time.Time // the last violation
 	silent   int       // violations that were not said
@@ -67,13 +66,28 @@ func (m *Monitor) Watch(tid int, name string, t *system.Task) error {
 	b, _ := m.Bound(name)
 	l.Bound = time.Duration(b.Bound)
 	m.mu.Lock()
-	m.threads[tid] = &thread{name: name, task: t, limits: l, exact: b.Exact}
+	m.threads[tid] = &thread{name: name, task: t, limits: l}
 	m.mu.Unlock()
 	err := m.bpf.Watch(tid, l)
 	if err != nil {
 		m.drop(tid)
 	}
 	return err
+}
+
+// Rebind takes the bounds anew: another configuration runs, or none is known.
+func (m *Monitor) Rebind() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for tid, t := range m.threads {
+		b, _ := m.Bound(t.name)
+		if bound := time.Duration(b.Bound); bound != t.limits.Bound {
+			t.limits.Bound = bound
+			if err := m.bpf.Bound(tid, bound); err != nil {
+				m.Log("task %s: %v", t.name, err)
+			}
+		}
+	}
 }
 
 // Forget implements Watcher.
