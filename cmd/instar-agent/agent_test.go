@@ -23,6 +23,22 @@ type fake struct {
 
 func (f *fake) Status() wire.Status { return f.status }
 
+func (f *fake) RT(wire.RTRequest) (wire.RTReply, error) {
+	return wire.RTReply{Tasks: []wire.RTTask{{Task: "valve.control", Jobs: 7}}}, nil
+}
+
+func (f *fake) Calibrate(context.Context, wire.CalibrateRequest) (wire.Calibration, error) {
+	return wire.Calibration{}, nil
+}
+
+func TestTaskMetrics(t *testing.T) {
+	code, body, header := ask(t, supervisor(t, sick()), "GET", "/metrics/tasks")
+	if code != 200 || !strings.HasPrefix(header.Get("Content-Type"), "application/openmetrics-text") ||
+		!strings.Contains(body, "instar_task_jobs_total{task=\"valve.control\"} 7\n") || !strings.HasSuffix(body, "# EOF\n") {
+		t.Errorf("%d %v\n%s", code, header, body)
+	}
+}
+
 // supervisor serves a status on a socket and returns its path.
 func supervisor(t *testing.T, st wire.Status) string {
 	t.Helper()

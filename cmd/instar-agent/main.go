@@ -7,6 +7,7 @@
 //	GET /status   the supervisor's status as JSON
 //	GET /healthz  200 when the machine is healthy, else 503 with the reasons
 //	GET /metrics  the same as metrics for Prometheus
+//	GET /metrics/tasks  what was measured of real-time tasks, as OpenMetrics
 //
 // It also takes updates to the machine, from a web server (asking for the rest
 // when the connection breaks), a file, or the standard input, and connects its

@@ -29,6 +29,7 @@ func (r *reporter) handler() http.Handler {
 	mux.HandleFunc("GET /status", r.with(writeStatus))
 	mux.HandleFunc("GET /healthz", r.with(writeHealth))
 	mux.HandleFunc("GET /metrics", r.with(writeMetrics))
+	mux.HandleFunc("GET /metrics/tasks", r.tasks)
 	return mux
 }
 
@@ -50,6 +51,34 @@ func (r *reporter) with(show func(http.ResponseWriter, wire.Status)) http.Handle
 		}
 		show(w, st)
 	}
+}
+
+// tasks shows what was measured of real-time tasks, as OpenMetrics.
+func (r *reporter) tasks(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	default:
+		http.Error(w, "too many requests at the same time", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), askTimeout)
+	defer cancel()
+	c, err := wire.Dial(ctx, r.socket)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer c.Close()
+	got, err := c.RT(ctx, wire.RTRequest{})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8")
+	got.WriteMetrics(w)
+	fmt.Fprintln(w, "# EOF")
 }
 
 // status asks over a connection of its own, so that a supervisor that was

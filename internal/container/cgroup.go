@@ -17,6 +17,7 @@ import (
 // cgroup is a container's control group: Documentation/admin-guide/cgroup-v2.rst.
 type cgroup struct {
 	dir     string
+	parent  string // that it was made in
 	fd      int
 	canKill bool // cgroup.kill, from Linux 5.14
 }
@@ -54,7 +55,7 @@ func makeCgroup(parent string, c *system.Container, fresh bool) (*cgroup, error)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening its cgroup: %w", err), os.Remove(dir))
 	}
-	g := &cgroup{dir: dir, fd: fd}
+	g := &cgroup{dir: dir, parent: parent, fd: fd}
 	g.canKill = unix.Faccessat(fd, "cgroup.kill", unix.F_OK, 0) == nil
 	return g, nil
 }

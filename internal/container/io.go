@@ -1,10 +1,10 @@
 package container
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -43,7 +43,7 @@ func (r *Runtime) limitDisks(g *cgroup, l system.Limits) (warnings []string) {
 		fail("its share of disks", errNoCgroup)
 		return warnings
 	}
-	parent := filepath.Dir(g.dir)
+	parent := cmp.Or(g.parent, r.Cgroup)
 	have, err := controllers(parent)
 	if err == nil {
 		err = have.enable(parent, "io")
