@@ -91,18 +91,21 @@ func TestViolations(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for range 5 {
+	// Jobs may run together when the thread is preempted as it goes to sleep, and
+	// the runtime may let it sleep within one.
+	got, _ := m.Read(tid)
+	if got.Misses == 0 || got.Beyond < got.Misses || got.Overruns == 0 {
+		t.Fatalf("%+v", got)
+	}
+	for range max(got.Beyond, got.Overruns) {
 		v, err := m.Next()
-		if err != nil || v.Thread != tid || v.Kind != Late|Beyond|Overrun || v.Response < time.Millisecond || v.Exec < 100*time.Microsecond || v.Ready == 0 {
+		if err != nil || v.Thread != tid || v.Kind == 0 || v.Ready == 0 || (v.Kind&Late != 0) != (v.Response > time.Millisecond) ||
+			(v.Kind&Beyond != 0) != (v.Response > 500*time.Microsecond) || (v.Kind&Overrun != 0) != (v.Exec > 100*time.Microsecond) {
 			t.Fatalf("%+v, %v; thread %d", v, err, tid)
 		}
 	}
 	if err := m.Bound(tid, 0); err != nil {
 		t.Error(err)
-	}
-	got, _ := m.Read(tid)
-	if got.Misses < 5 || got.Beyond < 5 || got.Overruns < 5 {
-		t.Errorf("%+v", got)
 	}
 	ended := make(chan error)
 	go func() {
