@@ -3,11 +3,13 @@ package image
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/tree"
+	"github.com/instar-os/instar/internal/uki"
 )
 
 // Budget holds largest sizes in bytes; zero is no limit.
@@ -26,7 +28,7 @@ type Part struct {
 // Sizes says what a disk's space is used for, in bytes. Blocks of zeros in the
 // empty data file system take no space and do not count.
 type Sizes struct {
-	Slot       []Part `json:"slot"`    // of the boot slot: kernel, modules, init, …
+	Slot       []Part `json:"slot"`    // of the boot slot: kernel, init and modules, …
 	Store      []Part `json:"store"`   // objects, images, systems
 	Largest    []Part `json:"largest"` // the largest files of the store
 	SlotUsed   int64  `json:"slotUsed"`
@@ -47,10 +49,7 @@ func (p *Plan) measure() Sizes {
 	for _, f := range p.slot {
 		s.SlotUsed += f.Size
 	}
-	s.Slot = []Part{
-		{"kernel", k.Image.Size}, {"modules", k.Initrd.Size - k.Init.Size}, {"init", k.Init.Size},
-		{"boot loader", k.Loader.Size},
-	}
+	s.Slot = []Part{{"kernel", k.Image.Size}, {"init and modules", p.initrd()}, {"boot loader", k.Loader.Size}}
 	rest := s.SlotUsed
 	for _, part := range s.Slot {
 		rest -= part.Bytes
@@ -71,6 +70,17 @@ func (p *Plan) measure() Sizes {
 	}
 	s.Largest = p.largest()
 	return s
+}
+
+// initrd is what init and modules take in the slot: packed in an image, plain on
+// a board.
+func (p *Plan) initrd() int64 {
+	for _, f := range p.slot {
+		if image, err := uki.Open(io.NewSectionReader(f.Data, 0, f.Size)); err == nil {
+			return image.Packed
+		}
+	}
+	return p.Manifest.Kernel.Initrd.Size
 }
 
 // largest names the largest files of the store by their paths in containers.

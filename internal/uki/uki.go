@@ -38,7 +38,8 @@ type Parts func(o system.Object) (pe.Content, error)
 
 // Build makes the unified kernel image of a system: a profile for each
 // configuration, the default first, which is also what an image without choice
-// boots. It reads kernel and initrd where they are while it is read itself.
+// boots. It reads the kernel where it is while it is read itself; the initrd is
+// packed at once, in memory.
 func Build(parts Parts, m *system.Manifest, sys digest.Digest) (*pe.File, error) {
 	f, err := build(parts, m, sys)
 	if err != nil {
@@ -64,6 +65,9 @@ func build(parts Parts, m *system.Manifest, sys digest.Digest) (*pe.File, error)
 	}
 	profiles, err := profiles(m, sys)
 	if err != nil {
+		return nil, err
+	}
+	if c[2], err = pack(c[2]); err != nil {
 		return nil, err
 	}
 	return pe.UKI(stub, pe.Options{
@@ -147,7 +151,8 @@ func commandLine(args []string) (string, error) {
 type Image struct {
 	System digest.Digest // that its command line names
 	Kernel pe.Content
-	Initrd pe.Content
+	Initrd pe.Content // unpacked when it is read
+	Packed int64      // bytes that the initrd takes in the image
 }
 
 // maxHeaders is how much of an image is read for its headers, in bytes.
@@ -178,7 +183,10 @@ func open(c pe.Content) (*Image, error) {
 		case ".linux":
 			i.Kernel = part
 		case ".initrd":
-			i.Initrd = part
+			i.Packed = part.Size()
+			if i.Initrd, err = unpack(part); err != nil {
+				return nil, err
+			}
 		case ".cmdline":
 			if i.System.IsZero() {
 				if i.System, err = systemOf(part); err != nil {
