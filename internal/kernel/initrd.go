@@ -11,8 +11,8 @@ import (
 )
 
 // Initrd packs init as /init and the modules as /modules/NNN-name.ko, NNN being
-// the place in the load order, into an uncompressed cpio archive: deltas see
-// into it, and the kernel needs no decompressor.
+// the place in the load order, into a cpio archive. It is plain, so that updates
+// see into it; package uki packs it.
 func Initrd(init []byte, modules []Module) ([]byte, error) {
 	if len(modules) > 1000 {
 		return nil, fmt.Errorf("initrd with %d modules, more than 1000", len(modules))
