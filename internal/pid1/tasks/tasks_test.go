@@ -20,6 +20,9 @@ import (
 
 // TestMain is also a program whose first thread takes a name when it is told to.
 func TestMain(m *testing.M) {
+	if name := os.Getenv("INSTAR_TEST_LOOP"); name != "" {
+		loop(name)
+	}
 	if name := os.Getenv("INSTAR_TEST_THREAD"); name != "" {
 		runtime.LockOSThread() // TestMain runs in the first thread
 		os.Stdin.Read(make([]byte, 1))
