@@ -2,6 +2,7 @@ package field
 
 import (
 	"bytes"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -114,22 +115,18 @@ func (l *Layout) join(sub *Layout, m member, empty *uint64) {
 // Member returns the number of the archive's member that holds a place, 0 where
 // there are none.
 func (l *Layout) Member(pos uint32) int {
-	n := 0
-	for n < len(l.members) && l.members[n].end <= int(pos) {
-		n++
-	}
-	return n
+	return sort.Search(len(l.members), func(i int) bool { return l.members[i].end > int(pos) })
 }
 
 // sectionsOf returns the numbers of the sections of the member that section i
 // belongs to: first, and the one behind the last.
 func (l *Layout) sectionsOf(i int) (first, end int) {
-	end = len(l.Sections)
-	for _, m := range l.members {
-		if m.sections > i {
-			return first, m.sections
-		}
-		first = m.sections
+	n := sort.Search(len(l.members), func(n int) bool { return l.members[n].sections > i })
+	if end = len(l.Sections); n < len(l.members) {
+		end = l.members[n].sections
+	}
+	if n > 0 {
+		first = l.members[n-1].sections
 	}
 	return first, end
 }
