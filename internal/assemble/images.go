@@ -158,7 +158,7 @@ func (b *Builder) fetchLayers(ctx context.Context, r *oci.Remote, img *oci.Image
 	}
 	var want []fetch.Request
 	for i, l := range img.Layers {
-		if i < len(c.RootFS.DiffIDs) && b.layers().load(l, c.RootFS.DiffIDs[i]) == nil {
+		if i < len(c.RootFS.DiffIDs) && !oci.HasTable(l) && b.layers().load(l, c.RootFS.DiffIDs[i]) == nil {
 			want = append(want, r.Ref.Request(l))
 		}
 	}
@@ -174,7 +174,11 @@ func (b *Builder) layers() *layerCache {
 func (b *Builder) openImage(ctx context.Context, decl config.Tree, pin lock.Image, arch string) (place, *oci.Image, error) {
 	if decl.Path.For(arch) == "" {
 		r, err := b.remote(pin.Name)
-		return remotePlace{r}, ofPin(pin), err
+		img := ofPin(pin)
+		if err == nil {
+			err = img.Annotate(ctx, r)
+		}
+		return remotePlace{r}, img, err
 	}
 	l, err := b.openLocal(decl, arch)
 	if err != nil {
@@ -237,6 +241,7 @@ func (b *Builder) readImage(ctx context.Context, img *oci.Image, p oci.Place, ow
 	cache := b.layers()
 	return img.Read(ctx, p, oci.ReadOptions{
 		Objects: b.Store, Owner: owner, Parallel: b.parallel(), Load: cache.load, Save: cache.save,
+		Lookup: (&contents{store: b.Store}).lookup,
 	})
 }
 

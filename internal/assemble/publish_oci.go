@@ -215,7 +215,7 @@ func (b *Builder) systemImage(img *ociimage.Image, res *Result, bootable bool) (
 	img.Process = oci.Process{
 		Entrypoint: []string{"/" + initPath, "run", "--store", "/" + storePath, "--system", CurrentRoot, "--state", "/run/instar",
 			"--control", "/run/control.sock", "--data", "/data"},
-		Labels: map[string]string{"os.instar.machine": res.Manifest.Machine, "os.instar.system": res.Digest.String()},
+		Labels:  map[string]string{"os.instar.machine": res.Manifest.Machine, "os.instar.system": res.Digest.String()},
 		Volumes: map[string]struct{}{"/data": {}}, StopSignal: "SIGTERM", WorkingDir: "/",
 	}
 	return b.objectGroups(res), nil

@@ -225,3 +225,6 @@ func list(dir, prefix string) ([]system.Object, error) {
 	}
 	return out, nil
 }
+
+// Objects lists the objects that are committed, sorted by digest.
+func (s *Store) Objects() ([]system.Object, error) { return s.listObjects() }

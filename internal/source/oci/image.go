@@ -124,7 +124,11 @@ type ReadOptions struct {
 	// keeps one. Either may be nil; several goroutines call them.
 	Load func(d Descriptor, diffID string) *layer.Layer
 	Save func(d Descriptor, diffID string, l *layer.Layer) error
-	Done func(n, total int64) // bytes of layers that were read
+	// Lookup finds contents that the store has, by SHA-256, for layers with a
+	// table of contents; nil finds none.
+	Lookup layer.Lookup
+	// Skipped is told what a table saved. It may be nil; several goroutines call it.
+	Skipped func(s layer.Skipped)
 }
 
 // Read reads the layers of the image, several at a time, and lays them over
@@ -179,7 +183,11 @@ func readLayer(ctx context.Context, p Place, d Descriptor, diffID string, o Read
 			return l, nil
 		}
 	}
-	l, err := unpack(ctx, p, d, diffID, o)
+	read := unpack
+	if _, ok := p.(Ranger); ok && layer.HasTable(d.Annotations) {
+		read = byTable
+	}
+	l, err := read(ctx, p, d, diffID, o)
 	if err == nil && o.Save != nil {
 		err = o.Save(d, diffID, l)
 	}

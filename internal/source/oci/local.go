@@ -381,6 +381,11 @@ func (a *archived) index() error {
 	}
 }
 
+// part is a member of an archive, which stays open.
+type part struct{ *io.SectionReader }
+
+func (part) Close() error { return nil }
+
 func (a *archived) open(name string) (io.ReadCloser, error) {
 	for range 8 {
 		m, ok := a.members[name]
@@ -388,7 +393,7 @@ func (a *archived) open(name string) (io.ReadCloser, error) {
 			break
 		}
 		if m.link == "" {
-			return io.NopCloser(io.NewSectionReader(a.f, m.offset, m.size)), nil
+			return part{io.NewSectionReader(a.f, m.offset, m.size)}, nil
 		}
 		name = m.link
 	}

@@ -222,9 +222,13 @@ func newFake(t *testing.T, tag string, img ocitest.Image) *fake {
 	t.Helper()
 	top, blobs := img.Encode(t)
 	f := &fake{blobs: blobs, tags: map[string]string{tag: top["digest"].(string)}}
+	f.start(t)
+	return f
+}
+
+func (f *fake) start(t *testing.T) {
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
-	return f
 }
 
 func (f *fake) host() string { return strings.TrimPrefix(f.URL, "http://") }
