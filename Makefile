@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-delta bench-image bench-import bench-links bench-slots bench-start bench-switch crash crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-delta bench-dedup bench-image bench-import bench-links bench-slots bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -69,8 +69,8 @@ bench-links bench-slots:
 bench-delta:
 	./scripts/bench-delta
 
-bench-import: test-tools
-	./scripts/bench-import
+bench-import bench-dedup: test-tools
+	./scripts/$@
 
 # Debian packages that only tests and benchmarks need: oracles and peers.
 test-tools:
