@@ -350,7 +350,7 @@ func TestCache(t *testing.T) {
 	}
 	for _, n := range names {
 		b, _ := os.ReadFile(n)
-		b[len(b)/2] ^= 1
+		b = bytes.Replace(bytes.Replace(b, []byte(" 0555 "), []byte(" 0755 "), 1), []byte(" 0444 "), []byte(" 0644 "), 1) // a listing still
 		os.WriteFile(n, b, 0o644)
 	}
 	if _, err := job.Paths(t.Context(), infos); !errors.Is(err, nix.ErrNotHere) {
