@@ -40,7 +40,18 @@ type layer struct{ contents, overhead int64 }
 
 func (l layer) tar() int64 { return l.contents + l.overhead }
 
-func dedup(ctx context.Context, b *assemble.Builder) (*set, error) {
+// dedup measures the services, and the services with an image for developers that
+// has many of the same tools, as people have.
+func dedup(ctx context.Context, b *assemble.Builder) (map[string]*set, error) {
+	services, err := measure(ctx, b, chains)
+	if err != nil {
+		return nil, err
+	}
+	all, err := measure(ctx, b, append(slices.Clone(chains), []string{"base", "large"}))
+	return map[string]*set{"services": services, "services and one for developers": all}, err
+}
+
+func measure(ctx context.Context, b *assemble.Builder, chains [][]string) (*set, error) {
 	var names []string
 	for _, c := range chains {
 		names = append(names, c...)
