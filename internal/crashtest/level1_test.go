@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/instar-os/instar/internal/crashtest"
+	"github.com/instar-os/instar/internal/crashtest/fuse"
 	"github.com/instar-os/instar/internal/durable"
+	"github.com/instar-os/instar/internal/pid1/data"
 )
 
 // level1 are the scenarios that work on files.
@@ -28,7 +30,7 @@ func TestLevel1(t *testing.T) {
 	}
 	o := crashtest.RealOptions{PerCut: 2, Every: 3, Faults: 4, Spaces: []int{0}, Fsck: 16}
 	if full() {
-		o = crashtest.RealOptions{PerCut: 3, Faults: 12, Spaces: []int{0, 4, 8, 16, 32, 64, 128, 256}, Fsck: 16}
+		o = crashtest.RealOptions{PerCut: 4, Torn: true, Faults: 12, Spaces: []int{0, 4, 8, 16, 32, 64, 128, 256}, Fsck: 16}
 	}
 	report := &crashtest.RealReport{Options: o}
 	for _, m := range crashtest.Media { // one after the other, see package fuse
@@ -37,17 +39,16 @@ func TestLevel1(t *testing.T) {
 				t.Skip(why)
 			}
 			for _, s := range level1(full()) {
-				r, err := crashtest.RunOn(s, m, o)
-				if err != nil {
-					t.Fatal(err)
+				o := o
+				if full() && strings.HasPrefix(s.Name, "update") {
+					o.Faults = 1 << 20 // each write and flush of it
 				}
-				if r.Failure != "" {
-					t.Errorf("%s: %s", s.Name, r.Failure)
-				}
-				t.Logf("%+v", *r)
-				report.Runs = append(report.Runs, r)
+				report.Runs = append(report.Runs, runOn(t, s, m, o))
 			}
 			unsynced(t, m)
+			if m.Type == "ext4" {
+				report.Runs = append(report.Runs, tornSuper(t, m))
+			}
 		})
 	}
 	if dir := reports(); dir != "" {
@@ -55,6 +56,36 @@ func TestLevel1(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func runOn(t *testing.T, s *crashtest.Scenario, m crashtest.Medium, o crashtest.RealOptions) *crashtest.RealResult {
+	t.Helper()
+	r, err := crashtest.RunOn(s, m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Failure != "" {
+		t.Errorf("%s: %s", s.Name, r.Failure)
+	}
+	t.Logf("%+v", *r)
+	return r
+}
+
+// tornSuper tears the superblock too, as init finds it: what does not mount is
+// mended, and is right then.
+func tornSuper(t *testing.T, m crashtest.Medium) *crashtest.RealResult {
+	o := crashtest.RealOptions{PerCut: 4, Every: 2, Torn: true, Mend: func(f fuse.File) (bool, error) { return data.Mend(f, f.Size()) }}
+	if full() {
+		o.PerCut, o.Every = 40, 1
+	}
+	m.Super = crashtest.Span{}
+	s := severalWrites()
+	s.Name += ", torn superblocks"
+	r := runOn(t, s, m, o)
+	if full() && r.Mended == 0 {
+		t.Error("no superblock was torn")
+	}
+	return r
 }
 
 // neverSync leaves out every sync.

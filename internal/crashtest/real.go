@@ -26,13 +26,25 @@ type Medium struct {
 	Make    []string
 	Options string
 	Check   []string // exits with 0 when the file holds a sound file system
+	Super   Span     // its superblock, which it takes for written at once
+}
+
+// Span is a part of a disk in bytes.
+type Span struct{ Off, Size int64 }
+
+// unit makes a span one sector for tears.
+func (s Span) unit(sector int64) int64 {
+	if at := sector * blockSize; at >= s.Off && at < s.Off+s.Size {
+		return s.Off / blockSize
+	}
+	return sector
 }
 
 // Media are the file systems that the house is used on.
 var Media = []Medium{
-	{"ext4", 48 << 20, []string{"mkfs.ext4", "-q", "-F", "-O", "verity"}, "", []string{"e2fsck", "-fn"}},
-	{"xfs", 300 << 20, []string{"mkfs.xfs", "-q", "-f"}, "nouuid", []string{"xfs_repair", "-n"}},
-	{"btrfs", 128 << 20, []string{"mkfs.btrfs", "-q", "-f"}, "", []string{"btrfs", "check", "--readonly", "--force"}},
+	{"ext4", 48 << 20, []string{"mkfs.ext4", "-q", "-F", "-O", "verity"}, "", []string{"e2fsck", "-fn"}, Span{1024, 1024}},
+	{"xfs", 300 << 20, []string{"mkfs.xfs", "-q", "-f"}, "nouuid", []string{"xfs_repair", "-n"}, Span{}},
+	{"btrfs", 128 << 20, []string{"mkfs.btrfs", "-q", "-f"}, "", []string{"btrfs", "check", "--readonly", "--force"}, Span{64 << 10, 4096}},
 }
 
 // Missing says what the machine lacks for level 1 on a medium; nil for nothing.
@@ -65,11 +77,16 @@ func (m Medium) Missing() error {
 // RealOptions say how much of level 1 is done.
 type RealOptions struct {
 	PerCut int          // states after each write or flush; 0 and 1: what had to last and nothing else
+	Torn   bool         // every second of them has its writes torn
 	Every  int          // only every so many of the writes and flushes; 0: 1
 	Faults int          // of how many writes and flushes at most one fails; 0: none
 	Spaces []int        // KiB that are left free when space runs out
 	Fsck   int          // every how many states the file system's own checker looks as well; 0: never
 	Hook   durable.Hook `json:"-"`
+
+	// Mend repairs a disk whose file system does not mount, and says whether it
+	// did; nil: it must mount.
+	Mend func(disk fuse.File) (bool, error) `json:"-"`
 }
 
 // RealResult counts what was tried of a scenario on a medium.
@@ -83,6 +100,7 @@ type RealResult struct {
 	Faults   int            `json:"faults"`  // writes and flushes that failed
 	Spaces   int            `json:"spaces"`  // times that space ran out, or nearly
 	Outcomes map[string]int `json:"outcomes"`
+	Mended   int            `json:"mended"` // states that did not mount before they were mended
 	Failure  string         `json:"failure,omitempty"`
 }
 
@@ -269,18 +287,22 @@ func lastOp(log *blocks.Log, n int) string {
 }
 
 // statesAt returns what a cut after n operations may leave: without what was not
-// flushed, with all of it, and with some of its writes by seed. None is torn: ext4
-// itself does not mount after some tears of 512 bytes (docs/design/crash.md).
+// flushed, with all of it, and with some of its writes by seed, whole or torn into
+// sectors. What a file system takes for written at once is not torn
+// (docs/design/crash.md).
 func (b *bench) statesAt(log *blocks.Log, n int) []*blocks.State {
 	states := []*blocks.State{log.Lost(n)}
 	if log.Pending(n) == 0 {
 		return states
 	}
 	for i := 1; i < b.o.PerCut; i++ {
-		if i == 1 {
+		switch seed := uint64(n)<<20 | uint64(i); {
+		case i == 1:
 			states = append(states, log.Prefix(n))
-		} else {
-			states = append(states, log.CutWhole(n, uint64(n)<<20|uint64(i)))
+		case b.o.Torn && i%2 == 1:
+			states = append(states, log.CutTorn(n, seed, b.m.Super.unit))
+		default:
+			states = append(states, log.CutWhole(n, seed))
 		}
 	}
 	return states
@@ -300,10 +322,21 @@ func (b *bench) look(st *blocks.State, acked []string) (outcome string, err erro
 		b.res.Checked++
 		fsck = b.fsck
 	}
-	err = b.on(newOverlay(st, st.Size()), func(dir string) (err error) {
+	check := func(dir string) (err error) {
 		outcome, err = b.s.Check(&State{Dir: filepath.Join(dir, "d"), Acked: acked})
 		return err
-	}, fsck)
+	}
+	disk := newOverlay(st, st.Size())
+	err = b.on(disk, check, fsck)
+	var refused *mountError
+	if b.o.Mend != nil && errors.As(err, &refused) {
+		mended, failed := b.o.Mend(disk)
+		if failed != nil || !mended {
+			return outcome, errors.Join(err, failed)
+		}
+		b.res.Mended++
+		err = b.on(disk, check, fsck)
+	}
 	return outcome, err
 }
 

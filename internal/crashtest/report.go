@@ -104,11 +104,11 @@ func (r *RealReport) Write(name string) error {
 		return cmp.Or(cmp.Compare(a.Medium, b.Medium), cmp.Compare(a.Scenario, b.Scenario))
 	})
 	var b strings.Builder
-	b.WriteString("| file system | scenario | writes | flushes | states | of them checked by fsck | failed operations | space ran out | outcomes |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| file system | scenario | writes | flushes | states | of them checked by fsck | failed operations | space ran out | superblocks mended | outcomes |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, s := range r.Runs {
 		r.States += s.States
 		r.Faults += s.Faults
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d | %s |\n", s.Medium, s.Scenario, s.Writes, s.Flushes, s.States, s.Checked, s.Faults, s.Spaces, outcomes(s.Outcomes))
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %s |\n", s.Medium, s.Scenario, s.Writes, s.Flushes, s.States, s.Checked, s.Faults, s.Spaces, s.Mended, outcomes(s.Outcomes))
 		if s.Failure != "" {
 			fmt.Fprintf(&b, "| | **failed: %s** |\n", s.Failure)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/instar-os/instar/internal/crashtest"
 	"github.com/instar-os/instar/internal/delta/pack"
@@ -82,8 +83,14 @@ func receive(name string, to int, small bool) *crashtest.Scenario {
 					if _, ok := parts[d]; ok || d == r.Manifest.Kernel.Init.Digest {
 						continue
 					}
-					if _, err := r.Part(system.Object{Digest: d}); err != nil {
+					part, err := r.Part(system.Object{Digest: d})
+					if err != nil {
 						return err
+					}
+					if c, ok := part.(io.Closer); ok {
+						if err := c.Close(); err != nil {
+							return err
+						}
 					}
 				}
 				if err := s.SetRoot("r", r.System); err != nil {

@@ -57,6 +57,7 @@ type report struct {
 	Outcomes map[string]int `json:"outcomes"`
 	Boots    map[string]int `json:"boots"`
 	Wrong    int            `json:"wrong"`
+	Mutants  map[string]int `json:"mutants,omitempty"` // states that were wrong, by what the disk ignored
 }
 
 func (r *report) write(t *testing.T) {

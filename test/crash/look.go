@@ -18,6 +18,7 @@ import (
 	"github.com/instar-os/instar/internal/disk"
 	"github.com/instar-os/instar/internal/erofs"
 	"github.com/instar-os/instar/internal/image"
+	"github.com/instar-os/instar/internal/pid1/data"
 	"github.com/instar-os/instar/internal/record"
 	"github.com/instar-os/instar/internal/system"
 )
@@ -157,7 +158,7 @@ func (e *Eye) store(s *blocks.State, table *disk.GPT, l *Look) error {
 	if !ok {
 		return errors.New("no store partition")
 	}
-	f, err := ext4.Open(section(s, p))
+	f, err := mount(section(s, p))
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -179,6 +180,44 @@ func (e *Eye) store(s *blocks.State, table *disk.GPT, l *Look) error {
 	}
 	return nil
 }
+
+// mount opens a partition as init does: a superblock that was torn is mended.
+func mount(r *io.SectionReader) (*ext4.FS, error) {
+	f, err := ext4.Open(r)
+	if !errors.Is(err, ext4.ErrTorn) {
+		return f, err
+	}
+	m := &patched{ReaderAt: r}
+	if mended, failed := data.Mend(m, r.Size()); !mended || failed != nil {
+		return nil, errors.Join(err, failed)
+	}
+	return ext4.Open(m)
+}
+
+// patched is a partition with one write over it, of a sector.
+type patched struct {
+	io.ReaderAt
+	at int64
+	b  []byte
+}
+
+// ReadAt implements io.ReaderAt.
+func (m *patched) ReadAt(p []byte, off int64) (int, error) {
+	n, err := m.ReaderAt.ReadAt(p, off)
+	if from, to := max(off, m.at), min(off+int64(n), m.at+int64(len(m.b))); from < to {
+		copy(p[from-off:to-off], m.b[from-m.at:])
+	}
+	return n, err
+}
+
+// WriteAt implements io.WriterAt.
+func (m *patched) WriteAt(p []byte, off int64) (int, error) {
+	m.at, m.b = off, bytes.Clone(p)
+	return len(p), nil
+}
+
+// Sync does nothing.
+func (m *patched) Sync() error { return nil }
 
 // volume is the store partition of one state.
 type volume struct {
@@ -317,7 +356,7 @@ func dataLook(s *blocks.State, table *disk.GPT) string {
 	if !ok {
 		return "none"
 	}
-	f, err := ext4.Open(section(s, p))
+	f, err := mount(section(s, p))
 	if err != nil {
 		return err.Error()
 	}

@@ -198,3 +198,42 @@ func TestRefused(t *testing.T) {
 		t.Error("something refused was recorded")
 	}
 }
+
+// A deaf disk loses what a flush should have made last, and nothing that another
+// flush has covered.
+func TestDeaf(t *testing.T) {
+	l, err := New(bytes.NewReader(make([]byte, 2*SectorSize)), 2*SectorSize, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	one := bytes.Repeat([]byte{1}, SectorSize)
+	for _, o := range []Op{{Kind: Write, Size: SectorSize}, {Kind: Flush}, {Kind: Write, FUA: true, Off: SectorSize, Size: SectorSize}} {
+		p := one
+		if o.Kind == Flush {
+			p = nil
+		}
+		if err := l.Do(o, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		name string
+		to   func(int, Op) bool
+		want string
+	}{
+		{"nothing", func(int, Op) bool { return false }, "11"},
+		{"flushes", func(_ int, o Op) bool { return o.Kind == Flush }, "01"},
+		{"FUA", func(_ int, o Op) bool { return o.FUA }, "10"},
+		{"the second", func(i int, _ Op) bool { return i == 2 }, "10"},
+		{"all", func(int, Op) bool { return true }, "00"},
+	} {
+		var b [2 * SectorSize]byte
+		if _, err := l.Deaf(row.to).Lost(3).ReadAt(b[:], 0); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(b[0], b[SectorSize]); got != row.want[:1]+" "+row.want[1:] {
+			t.Errorf("deaf to %s: %s, want %s", row.name, got, row.want)
+		}
+	}
+}

@@ -152,3 +152,21 @@ func (l *Log) Do(o Op, p []byte) error {
 	}
 	return nil
 }
+
+// Deaf returns the same history of a disk that ignores some flushes, and some
+// of the writes that ask to be on the medium at once: what they should have
+// made last can be lost. It can be read while l is open.
+func (l *Log) Deaf(to func(op int, o Op) bool) *Log {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	d := &Log{base: l.base, size: l.size, file: l.file, end: l.end, ops: slices.Clone(l.ops), versions: l.versions}
+	for i := range d.ops {
+		o := &d.ops[i]
+		ignored := (o.Kind == Flush || o.FUA) && to(i, *o)
+		o.FUA = o.FUA && !ignored
+		if o.Kind == Flush && !ignored {
+			d.flushes = append(d.flushes, i)
+		}
+	}
+	return d
+}

@@ -197,3 +197,16 @@ func (l *Log) CutWhole(n int, seed uint64) *State {
 		return mix(seed*0x9e3779b97f4a7c15+uint64(op))%256 < share
 	}}
 }
+
+// CutTorn is Cut with every operation torn into sectors, whose units are
+// written at once: sectors that unit gives the same number are kept or lost
+// together; nil tears them all.
+func (l *Log) CutTorn(n int, seed uint64, unit func(sector int64) int64) *State {
+	share := mix(seed) % 257
+	return &State{log: l, n: n, solid: l.flushed(n), kept: func(op int, sector int64) bool {
+		if unit != nil {
+			sector = unit(sector)
+		}
+		return mix(seed*0x9e3779b97f4a7c15+uint64(op)^bits.RotateLeft64(uint64(sector), 32))%256 < share
+	}}
+}

@@ -57,6 +57,10 @@ const (
 	incompatKnown = 0x2 | incompatRecover | incompatMetaBG | incompatExtents | incompat64 | 0x200 | 0x2000 | 0x4000
 )
 
+// ErrTorn says that the superblock's checksum is wrong: the kernel refuses to
+// mount it.
+var ErrTorn = errors.New("superblock: wrong checksum")
+
 // Open reads the superblock and replays the journal, which changes nothing in r.
 func Open(r io.ReaderAt) (*FS, error) {
 	sb := make([]byte, 1024)
@@ -65,6 +69,9 @@ func Open(r io.ReaderAt) (*FS, error) {
 	}
 	if le.Uint16(sb[0x38:]) != superblockMagic {
 		return nil, errors.New("superblock: not an ext4 file system")
+	}
+	if sums := le.Uint32(sb[0x64:])&0x400 != 0; sums && le.Uint32(sb[1020:]) != crc32c(^uint32(0), sb[:1020]) {
+		return nil, ErrTorn
 	}
 	incompat := le.Uint32(sb[0x60:])
 	if unknown := incompat &^ incompatKnown; unknown != 0 || incompat&incompatExtents == 0 {

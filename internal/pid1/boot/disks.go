@@ -65,7 +65,7 @@ func (d *device) findStore() error {
 // tryStore mounts a partition and reads the system's manifest from it.
 func (d *device) tryStore(p linux.Partition) error {
 	m := linux.Mount{Source: "/dev/" + p.Name, Target: storeDir, Type: "ext4", Flags: unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV}
-	if err := m.Do(); err != nil {
+	if err := d.mountExt4(m); err != nil {
 		return err
 	}
 	mark := len(d.undo)
@@ -76,6 +76,30 @@ func (d *device) tryStore(p linux.Partition) error {
 	}
 	d.disk = p.Disk
 	return nil
+}
+
+// mountExt4 mounts a partition; one whose superblock a loss of power has torn is
+// mended first.
+func (d *device) mountExt4(m linux.Mount) error {
+	err := m.Do()
+	if !errors.Is(err, unix.EBADMSG) { // a wrong checksum
+		return err
+	}
+	f, failed := os.OpenFile(m.Source, os.O_RDWR, 0)
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	defer f.Close()
+	size, failed := linux.DeviceSize(f)
+	mended := false
+	if failed == nil {
+		mended, failed = data.Mend(f, size)
+	}
+	if !mended {
+		return errors.Join(err, failed)
+	}
+	d.warn("the superblock of %s was torn, and is mended", m.Source)
+	return m.Do()
 }
 
 // repairTables restores the partition tables of disks without partitions.

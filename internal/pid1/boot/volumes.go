@@ -36,7 +36,7 @@ func (m *machine) Data() wire.DataControl {
 // without, and data is not limited.
 func (d *device) mountQuota(device string) error {
 	m := linux.Mount{Source: device, Target: dataDir, Type: "ext4", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "prjquota"}
-	err := m.Do()
+	err := d.mountExt4(m)
 	if d.quota = err == nil; d.quota {
 		return nil
 	}
