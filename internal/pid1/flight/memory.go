@@ -51,7 +51,7 @@ func (r *Recorder) Boots() (wire.BootList, error) {
 	r.disk.Lock()
 	defer r.disk.Unlock()
 	current := r.current()
-	list := wire.BootList{Kept: r.ring != nil, Boots: []wire.BootInfo{}}
+	list := wire.BootList{Kept: current.Number > 0, Boots: []wire.BootInfo{}}
 	if r.ring != nil {
 		for _, n := range r.ring.Numbers() {
 			if n == current.Number {

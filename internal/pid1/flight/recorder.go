@@ -246,6 +246,7 @@ func (r *Recorder) open(dir string, ev Evidence) error {
 	if err != nil {
 		return err
 	}
+	r.ring = ring // what was recorded can be read, whatever becomes of this boot
 	r.mu.Lock()
 	id := r.begin.Boot.ID
 	r.mu.Unlock()
@@ -277,7 +278,6 @@ func (r *Recorder) open(dir string, ev Evidence) error {
 	if err != nil {
 		return err
 	}
-	r.ring = ring
 	return ev.clear()
 }
 
@@ -291,7 +291,6 @@ func (r *Recorder) resume(ring *Ring, before []wire.BootEntry) error {
 	}
 	r.kept = true
 	r.mu.Unlock()
-	r.ring = ring
 	return ring.Append(mine)
 }
 

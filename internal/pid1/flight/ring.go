@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/instar-os/instar/internal/durable"
@@ -161,10 +162,15 @@ func (r *Ring) Begin(entries []wire.BootEntry) (int64, error) {
 			entries[i].Boot = &with
 		}
 	}
-	if err := r.Append(entries); err != nil {
+	if err := errors.Join(r.Append(entries), r.Sync()); err != nil {
+		last := len(r.boots) - 1 // what was not recorded whole is not there
+		for i := range r.boots[last].segments {
+			err = errors.Join(err, r.remove(r.boots[last].file(i)))
+		}
+		r.boots, r.open = r.boots[:last], false
 		return 0, err
 	}
-	return number, r.Sync()
+	return number, nil
 }
 
 // Resume goes on with the last boot, in a file of its own, when it is the boot
@@ -204,15 +210,23 @@ func (r *Ring) makeRoom() error {
 		total += b.bytes
 	}
 	for len(r.boots) > 0 && (len(r.boots) >= MaxBoots || total > MaxBytes) {
-		b := &r.boots[0]
-		for i := len(b.segments) - 1; i >= 0; i-- { // the first file, which names the boot, goes last
-			if err := r.remove(b.file(i)); err != nil {
-				return fmt.Errorf("making room for the record of a boot: %w", err)
-			}
+		total -= r.boots[0].bytes
+		if err := r.forget(); err != nil {
+			return fmt.Errorf("making room for the record of a boot: %w", err)
 		}
-		total -= b.bytes
-		r.boots = r.boots[1:]
 	}
+	return nil
+}
+
+// forget removes the oldest boot.
+func (r *Ring) forget() error {
+	b := &r.boots[0]
+	for i := len(b.segments) - 1; i >= 0; i-- { // the first file, which names the boot, goes last
+		if err := r.remove(b.file(i)); err != nil {
+			return err
+		}
+	}
+	r.boots = r.boots[1:]
 	return nil
 }
 
@@ -307,12 +321,20 @@ func (r *Ring) read(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, 2*maxSegment))
 }
 
+// write appends to a file. On a full disk the oldest boots make room for the
+// newest words, but never this boot and the one before it.
 func (r *Ring) write(name string, b []byte) error {
-	if err := r.use(name); err != nil {
-		return err
+	for {
+		err := r.use(name)
+		if err == nil {
+			var n int
+			n, err = r.log.Write(b)
+			b = b[n:]
+		}
+		if !errors.Is(err, syscall.ENOSPC) || len(r.boots) <= 2 || r.forget() != nil {
+			return err
+		}
 	}
-	_, err := r.log.Write(b)
-	return err
 }
 
 func (r *Ring) sync(name string) error {

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,6 +83,59 @@ func TestRing(t *testing.T) {
 
 // A ring is bounded, in boots and in bytes, and a long boot keeps its beginning
 // and its end.
+// full is a disk with room for so many files' writes.
+type full struct{ free int }
+
+func (f *full) Call(c durable.Call, do func() error) error {
+	switch c.Op {
+	case durable.WriteOp:
+		if f.free == 0 {
+			return &os.PathError{Op: "write", Path: c.Path, Err: syscall.ENOSPC}
+		}
+		f.free--
+	case durable.UnlinkOp:
+		f.free++
+	}
+	return do()
+}
+
+// On a full disk the newest boots are recorded in the place of the oldest, and
+// where there is no place what was recorded can be read.
+func TestFullDisk(t *testing.T) {
+	dir, disk := t.TempDir(), &full{free: 4}
+	boot := func(n int) error {
+		r := openRing(t, durable.FS{Hook: disk}, dir)
+		defer r.Close()
+		_, err := r.Begin([]wire.BootEntry{first(fmt.Sprint(n)), line(n, "words")})
+		return err
+	}
+	for n := 1; n <= 7; n++ {
+		if err := boot(n); err != nil {
+			t.Fatalf("boot %d: %v", n, err)
+		}
+	}
+	r := openRing(t, durable.FS{}, dir)
+	if got := r.Numbers(); !slices.Equal(got, []int64{4, 5, 6, 7}) {
+		t.Errorf("boots %v are kept", got)
+	}
+	for _, n := range r.Numbers() {
+		if entries, err := r.Read(n); err != nil || len(entries) != 2 {
+			t.Errorf("boot %d: %v, %v", n, entries, err)
+		}
+	}
+	for range 3 { // somebody else takes what is freed
+		if err := r.forget(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := boot(8); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("without any room: %v", err)
+	}
+	if got := openRing(t, durable.FS{}, dir).Numbers(); !slices.Equal(got, []int64{7}) {
+		t.Errorf("then boots %v are kept", got)
+	}
+}
+
 func TestRingIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	long := strings.Repeat("x", 1000)
