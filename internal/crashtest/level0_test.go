@@ -63,7 +63,7 @@ func efforts() effort {
 	switch {
 	case full():
 		e = effort{
-			crashtest.Options{PerCut: 9000, Again: 500},
+			crashtest.Options{PerCut: 10000, Again: 500},
 			[]crashtest.Options{{PerCut: 10, Again: never}, {PerCut: 100, Again: never}}, 1,
 		}
 	case raceEnabled:
