@@ -2,7 +2,7 @@
 // and finds that it comes back by itself with the reason kept. One boot is
 // shared by as many failures as can be.
 //
-// They need INSTAR_VM_ALL=1, which make vm-all sets.
+// All but TestPanic need INSTAR_VM_ALL=1, which make vm-all sets.
 package recovery
 
 import (
@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/instar-os/instar/internal/reason"
 	"github.com/instar-os/instar/internal/vm"
 	"github.com/instar-os/instar/internal/wire"
 )
@@ -47,6 +48,16 @@ type patient struct {
 // tests, and returns its disk.
 func image(t *testing.T) string {
 	t.Helper()
+	dir := workshop(t)
+	instar(t, dir, "lock")
+	instar(t, dir, "image", "--to", "disk.raw")
+	return dir + "/disk.raw"
+}
+
+// workshop is a directory with the definition, instar, and an init that can be
+// sabotaged.
+func workshop(t *testing.T) string {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -58,8 +69,6 @@ func image(t *testing.T) string {
 	for _, step := range [][]string{
 		{"cp", root + "/out/instar", root + "/out/instar-agent", "machine/instar.yaml", dir},
 		{"go", "build", "-tags", "sabotage", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/instar-init", root + "/cmd/instar-init"},
-		{dir + "/instar", "-q", "-f", dir + "/instar.yaml", "lock"},
-		{dir + "/instar", "-q", "-f", dir + "/instar.yaml", "image", "--to", dir + "/disk.raw"},
 	} {
 		cmd := exec.Command(step[0], step[1:]...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -67,7 +76,21 @@ func image(t *testing.T) string {
 			t.Fatalf("%s: %v\n%s", strings.Join(step, " "), err, out)
 		}
 	}
-	return dir + "/disk.raw"
+	return dir
+}
+
+// instar runs a command in a workshop and returns what it prints.
+func instar(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(dir+"/instar", append([]string{"-q", "-f", "instar.yaml"}, args...)...)
+	cmd.Dir = dir
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("instar %s: %v\n%s%s", strings.Join(args, " "), err, out, &errs)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 func boot(t *testing.T, disk string, change func(*vm.Options)) *patient {
@@ -150,6 +173,50 @@ func (p *patient) verdict() wire.Verdict {
 	return list.Verdicts[0]
 }
 
+// boots are what the flight recorder tells, the one that runs last.
+func (p *patient) boots() []wire.BootInfo {
+	p.t.Helper()
+	list, err := p.vm.Control().Boots(p.ctx())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return list.Boots
+}
+
+// began checks how this boot began.
+func (p *patient) began(how reason.Code) {
+	p.t.Helper()
+	if all := p.boots(); all[len(all)-1].Start != how {
+		p.t.Errorf("the boot began by %s, want %s: %s", all[len(all)-1].Start, how, told(all))
+	}
+}
+
+// ended checks how the newest boot of a configuration has ended, and returns it.
+func (p *patient) ended(configuration string, how ...reason.Code) wire.BootInfo {
+	p.t.Helper()
+	all := p.boots()
+	for _, b := range slices.Backward(all) {
+		if b.Configuration != configuration || b.Current {
+			continue
+		}
+		if !slices.Contains(how, b.End) {
+			p.t.Errorf("the boot of %s has ended by %s, want one of %v: %s", configuration, b.End, how, told(all))
+		}
+		return b
+	}
+	p.t.Errorf("no boot of %s is remembered: %s", configuration, told(all))
+	return wire.BootInfo{}
+}
+
+// told is a list of boots, as instar boot list has it.
+func told(all []wire.BootInfo) string {
+	var s strings.Builder
+	for _, b := range all {
+		fmt.Fprintf(&s, "\n  %d %s: %s, %s %s (%s)", b.Number, b.Configuration, b.Start, b.End, b.Wrong, b.Detail)
+	}
+	return s.String()
+}
+
 func (p *patient) watchdogs() int {
 	p.t.Helper()
 	events, err := p.vm.Events(p.ctx())
@@ -197,6 +264,7 @@ func TestTrial(t *testing.T) {
 		t.Errorf("reading the record and deciding took %s of %s", first.Trial.Took, init)
 	}
 	t.Logf("reading the record and deciding took %s of %s, %.1f %%", first.Trial.Took, init, 100*share)
+	p.kexec(first)
 	p.switchTo("night", wire.SwitchReboot)
 	st := p.await("night on trial or confirmed", func(st wire.Status) bool { return st.Configuration == "night" })
 	t.Logf("%+v", *st.Trial)
@@ -211,6 +279,38 @@ func TestTrial(t *testing.T) {
 	if err := p.vm.Control().RejectTrial(p.ctx(), wire.RejectRequest{Reason: "no"}); err == nil || !strings.Contains(err.Error(), "nothing is on trial") {
 		t.Errorf("rejecting what is not on trial: %v", err)
 	}
+}
+
+// kexec goes to another configuration and back without firmware and with it,
+// and finds that a machine which takes no other kernel goes by its firmware.
+func (p *patient) kexec(st wire.Status) {
+	p.t.Helper()
+	took := map[string]time.Duration{}
+	for _, step := range []struct {
+		to, by string
+		kexec  bool
+		start  reason.Code
+	}{
+		{"night", "firmware", false, reason.Reboot},
+		{"day", "kexec", true, reason.Kexec},
+		{"stubborn", "kexec again", true, reason.Kexec},
+		{"day", "firmware, for want of kexec", true, reason.Reboot},
+	} {
+		began := time.Now()
+		plan, err := p.vm.Control().Switch(p.ctx(), wire.SwitchRequest{Configuration: step.to, Mode: wire.SwitchOnce, Kexec: step.kexec})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if by := step.start == reason.Kexec; plan.Kexec != by || step.kexec && !by && !strings.Contains(plan.NoKexec, "kexec_load_disabled") {
+			p.t.Errorf("to %s: plan %+v", step.to, plan)
+		}
+		st = p.await(step.to+" by "+step.by, again(st, func(st wire.Status) bool { return st.Configuration == step.to && st.Healthy }))
+		took[step.by] = time.Since(began)
+		p.began(step.start)
+		p.t.Logf("to %s by %s: healthy after %s, of which the new kernel %s", step.to, step.by, took[step.by].Round(time.Millisecond), st.Uptime.Round(time.Millisecond))
+		p.await("rest", settledIn(step.to))
+	}
+	p.t.Logf("without firmware %.2f of the time with it", took["kexec"].Seconds()/took["firmware"].Seconds())
 }
 
 // contained finds that a container reaches neither disk, slot nor store, though
@@ -245,17 +345,29 @@ func TestClasses(t *testing.T) {
 		{"unhealthy", []string{"health-timeout"}},
 		{"looping", []string{"crash-loop"}},
 		{"unreachable", []string{"health-timeout"}},
-		{"crash", []string{"loader", "panic", "init-crash"}},
+		{"crash", []string{"init-crash"}},
 		{"freeze", []string{"watchdog"}},
 		{"hang", []string{"watchdog"}},
-		{"panic", []string{"no-boot", "panic"}},
+		{"panic", []string{"no-boot"}},
 	} {
 		t.Run(row.configuration, func(t *testing.T) {
 			p.t = t
 			p.try(row.configuration, row.reasons...)
+			p.began(reason.Rollback)
+			switch code := reason.Code(row.reasons[0]); code {
+			case reason.NoBoot: // it never came to a record
+			case reason.HealthTimeout, reason.CrashLoop:
+				if b := p.ended(row.configuration, reason.Rollback); b.Start != reason.Trial || !strings.HasPrefix(b.Detail, string(code)) {
+					t.Errorf("its boot is remembered as %+v", b)
+				}
+			default:
+				p.ended(row.configuration, code)
+			}
 		})
 	}
 	p.t = t
+	t.Logf("the machine remembers:%s", told(p.boots()))
+	p.dyingWords(p.ended("crash", reason.InitCrash), "Kernel panic - not syncing: Attempted to kill init!", "sabotage")
 	p.switchTo("unhealthy", wire.SwitchReboot)
 	st := p.await("unhealthy on trial", func(st wire.Status) bool {
 		return st.Configuration == "unhealthy" && st.Trial != nil && st.Trial.Standing == wire.OnTrial && len(st.Trial.Missing) > 0
@@ -279,6 +391,45 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// dyingWords finds that the kernel's own last messages came through the
+// firmware's variables.
+func (p *patient) dyingWords(b wire.BootInfo, words ...string) {
+	p.t.Helper()
+	rec, err := p.vm.Control().Boot(p.ctx(), wire.BootRequest{Number: b.Number})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, e := range rec.Entries {
+		if e.Kind == wire.EntryCrash {
+			text.WriteString(e.Text + "\n")
+		}
+	}
+	for _, want := range words {
+		if !strings.Contains(text.String(), want) {
+			p.t.Errorf("the dying kernel's words lack %q:\n%s", want, &text)
+		}
+	}
+}
+
+// TestPanic is what every run of the tests boots of this: a machine whose kernel
+// dies comes back by itself, and what the kernel said came through the
+// firmware's variables.
+func TestPanic(t *testing.T) {
+	if os.Getenv("INSTAR_TEST_TOOLS") == "" {
+		t.Skip("no QEMU: scripts/test-inputs prints the environment")
+	}
+	p := boot(t, image(t), nil)
+	day := p.await("first boot", settledIn("day"))
+	p.exec("idle", "echo", "before")
+	if err := p.vm.SysRq(p.ctx(), 'c'); err != nil {
+		t.Fatal(err)
+	}
+	p.await("after the kernel's death", again(day, settledIn("day")))
+	p.began(reason.Panic)
+	p.dyingWords(p.ended("day", reason.Panic), "Kernel panic - not syncing: sysrq triggered crash")
+}
+
 // TestWatchdog lets the hardware reset a machine whose init stands still, one
 // whose kernel is dead, and one whose health starves.
 func TestWatchdog(t *testing.T) {
@@ -292,18 +443,18 @@ func TestWatchdog(t *testing.T) {
 		if n := p.watchdogs(); n != 1 {
 			t.Errorf("%d resets by the watchdog, want 1", n)
 		}
+		p.ended("freeze", reason.Watchdog)
+		p.began(reason.Watchdog)
 	})
 	t.Run("kernel", func(t *testing.T) {
 		p.t = t
 		p.exec("idle", "echo", "before")
-		if err := p.vm.SysRq(p.ctx(), 'g'); err == nil {
-			time.Sleep(time.Second)
-		}
 		if err := p.vm.SysRq(p.ctx(), 'c'); err != nil {
 			t.Fatal(err)
 		}
 		day = p.await("after the kernel's death", again(day, settledIn("day")))
-		t.Logf("%d resets by the watchdog", p.watchdogs())
+		p.ended("day", reason.Panic)
+		p.began(reason.Panic)
 	})
 	t.Run("health", func(t *testing.T) {
 		p.t = t
@@ -313,6 +464,8 @@ func TestWatchdog(t *testing.T) {
 		if n := p.watchdogs(); n != before+1 {
 			t.Errorf("%d resets by the watchdog, want %d", n, before+1)
 		}
+		p.ended("day", reason.Watchdog)
+		t.Logf("the machine remembers:%s", told(p.boots()))
 	})
 }
 
@@ -349,10 +502,20 @@ func TestPowerCuts(t *testing.T) {
 		t.Errorf("the network is not up: %+v", st.Interfaces)
 	}
 	p.contained("rescue")
+	p.began(reason.Fallback)
 	if err := p.vm.Control().Reboot(p.ctx()); err != nil {
 		t.Fatal(err)
 	}
 	p.await("back to day", again(st, settledIn("day")))
+	cuts := 0
+	for _, b := range p.boots() {
+		if b.End == reason.Reset {
+			cuts++
+		}
+	}
+	if cuts < 3 {
+		t.Errorf("three cuts are remembered as%s", told(p.boots()))
+	}
 }
 
 // TestDataAndClock boots with a data partition that nobody can read and a clock
@@ -383,4 +546,5 @@ func TestDataAndClock(t *testing.T) {
 		t.Errorf("warnings %q", st.Warnings)
 	}
 	broken.contained("rescue")
+	t.Logf("the machine remembers:%s", told(broken.boots()))
 }
