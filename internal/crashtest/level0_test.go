@@ -58,7 +58,7 @@ func efforts() effort {
 	const never = 1 << 30
 	e := effort{
 		crashtest.Options{PerCut: 48, Again: 2000},
-		[]crashtest.Options{{PerCut: 10, Again: never}}, 2,
+		[]crashtest.Options{{PerCut: 10, Again: never}, {PerCut: 150, Again: never}}, 2,
 	}
 	switch {
 	case full():
