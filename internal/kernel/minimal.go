@@ -14,7 +14,11 @@ var required = []string{
 // eMMC of small boards. The quotas of the data partition, and what keeps the
 // last messages of a dying kernel in the firmware. Real network cards are
 // declared with modules.add, as there are too many to guess.
+//
+// Checksums come first: libcrc32c asks for one by an alias when it is loaded,
+// and in Debian's generic and PREEMPT_RT kernels that is a module.
 var optional = []string{
+	"crc32c_generic",
 	"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng",
 	"virtio_scsi", "sd_mod", "nvme", "ahci", "xhci_pci", "uas", "usb_storage", "mmc_block", "sdhci_pci",
 	"sdhci_acpi", "qemu_fw_cfg", "i6300esb", "quota_v2", "efi_pstore",
