@@ -22,6 +22,7 @@ import (
 // vmFlags are the flags of instar vm.
 type vmFlags struct {
 	arch, disk, consoleTo string
+	monitor               string
 	configuration         string
 	headless, waitHealthy bool
 	isolated, noKVM       bool
@@ -55,6 +56,7 @@ forwarded port, and the machine is powered off when it ends.`,
 	fl.StringVar(&f.disk, "disk", "", "disk image that keeps what the machine writes; made when it is not there")
 	fl.BoolVar(&f.headless, "headless", false, "no console")
 	fl.StringVar(&f.consoleTo, "console", "", "file that gets the console's output")
+	fl.StringVar(&f.monitor, "monitor", "", "socket to make that QEMU serves its monitor protocol (QMP) on, to plug devices in and out")
 	fl.BoolVar(&f.waitHealthy, "wait-healthy", false, "wait until the machine is healthy and print its status")
 	fl.BoolVar(&f.isolated, "isolated", false, "the machine reaches nothing outside")
 	fl.BoolVar(&f.noKVM, "no-kvm", false, "emulate even where KVM works")
@@ -93,7 +95,7 @@ func (a *app) vm(ctx context.Context, f vmFlags, command []string) error {
 	o := vm.Options{
 		Tools: tools, Arch: arch, Memory: int64(def.VM.Memory), CPUs: def.VM.CPUs,
 		Disk: disk, Persist: f.disk != "", DiskSize: size, Forward: def.VM.Forward, Isolated: f.isolated,
-		Stdout: console, NoKVM: f.noKVM, Watchdog: def.Boot.Watchdog > 0,
+		Stdout: console, NoKVM: f.noKVM, Monitor: f.monitor, Watchdog: def.Boot.Watchdog > 0,
 	}
 	if f.configuration != "" {
 		if _, ok := def.Configurations[f.configuration]; !ok {

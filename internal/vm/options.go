@@ -45,6 +45,11 @@ type Options struct {
 	Stdin  *os.File
 	Stdout io.Writer
 
+	// Monitor is the path of a Unix socket that QEMU makes and serves its monitor
+	// protocol on; "" for none. The machine has PlugSlots PCI slots then that
+	// cards can be plugged in to while it runs.
+	Monitor string
+
 	Watchdog bool   // give the machine an i6300esb watchdog
 	Clock    string // time of its clock at the start, as 1970-01-01T00:00:00; "" means now
 	NoReboot bool   // a reboot ends the machine
@@ -60,6 +65,9 @@ type Kernel struct {
 }
 
 const defaultMemory = 512 << 20
+
+// PlugSlots are the buses that a Monitor plugs cards in to.
+var PlugSlots = []string{"plug0", "plug1"}
 
 // machine is what differs between architectures.
 type machine struct {
@@ -147,6 +155,12 @@ func (o *Options) args(dir string) ([]string, error) {
 		"-device", "virtserialport,chardev=control,name="+ControlPort,
 		"-device", "virtio-rng-pci")
 	args = append(args, o.network()...)
+	if o.Monitor != "" {
+		args = append(args, "-chardev", "socket,id=monitor,server=on,wait=off,path="+comma(o.Monitor), "-mon", "chardev=monitor,mode=control")
+		for i, bus := range PlugSlots {
+			args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=%s,chassis=%d,slot=%[2]d", bus, i+1))
+		}
+	}
 	if o.Watchdog {
 		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
 	}

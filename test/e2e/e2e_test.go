@@ -226,7 +226,14 @@ func TestMachine(t *testing.T) {
 	m := newMachine(t, project(t))
 	m.must("lock")
 	vm := []string{"vm", "--headless", "--console", "console.log", "--disk", "disk.raw"}
-	if !t.Run("first boot", func(t *testing.T) { m.t = t; m.start(vm...); m.checks(); m.checkVM("1"); m.stop() }) {
+	if !t.Run("first boot", func(t *testing.T) {
+		m.t = t
+		m.start(append(vm, "--monitor", m.monitorPath())...)
+		m.checks()
+		m.checkVM("1")
+		m.checkPlugs()
+		m.stop()
+	}) {
 		return
 	}
 	t.Run("second boot", func(t *testing.T) {
@@ -411,6 +418,9 @@ func (m *machine) checkVM(start string) {
 	}
 	m.checkMemory()
 	m.checkDisk()
+	if log := m.log("init"); strings.Contains(log, "making a spare") { // those of what a switch would start are there by now
+		t.Errorf("a spare could not be made:\n%s", tail(log, 40))
+	}
 	st, err := m.status()
 	if err != nil {
 		t.Fatal(err)

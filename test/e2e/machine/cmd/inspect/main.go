@@ -19,12 +19,12 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: inspect report|serve|count|stumble|alone|touch|watch|meter|gauge|reach|stash|own|forge|stand|devour|repeat|terminal|ok"))
+		fail(errors.New("usage: inspect report|serve|count|stumble|alone|touch|watch|meter|gauge|reach|stash|own|forge|stand|devour|repeat|terminal|plugs|ok"))
 	}
 	acts := map[string]func([]string) error{
 		"report": report, "serve": serve, "count": count, "stumble": stumble,
 		"alone": alone, "touch": touch, "watch": watch, "meter": meter, "gauge": gauge, "reach": reach, "stash": stash, "own": own, "forge": forge, "ok": func([]string) error { return nil },
-		"stand": stand, "devour": devour, "repeat": repeat, "terminal": terminal, "converse": converse,
+		"stand": stand, "devour": devour, "repeat": repeat, "terminal": terminal, "converse": converse, "plugs": plugs,
 		"nap": func([]string) error { time.Sleep(200 * time.Millisecond); return nil },
 	}
 	act, ok := acts[os.Args[1]]
