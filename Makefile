@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-delta bench-dedup bench-image bench-import bench-links bench-slots bench-start bench-switch crash crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-chunks bench-delta bench-dedup bench-image bench-import bench-links bench-slots bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -65,6 +65,9 @@ bench-build bench-image bench-start bench-switch: both test-tools
 
 bench-links bench-slots:
 	./scripts/$@
+
+bench-chunks: build
+	./scripts/bench-chunks
 
 bench-delta:
 	./scripts/bench-delta

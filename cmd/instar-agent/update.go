@@ -46,8 +46,8 @@ func passOn(ctx context.Context, args []string) error {
 	return nil
 }
 
-// pull gives the machine an update from a web server, a file, or the standard
-// input ("-").
+// pull gives the machine an update, or what it lacks of a system in chunks, from a
+// web server, a file, or the standard input ("-").
 func pull(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("instar-agent update", flag.ContinueOnError)
 	control := f.String("control", defaultControl, "the supervisor's socket")
@@ -59,7 +59,7 @@ func pull(ctx context.Context, args []string) error {
 	if f.NArg() != 1 {
 		return errors.New("update needs the address of an update, a file, or -")
 	}
-	u, err := open(ctx, f.Arg(0))
+	u, err := (&remote.Client{HTTP: http.DefaultClient}).Parcel(ctx, f.Arg(0), os.Stdin)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func pull(ctx context.Context, args []string) error {
 		return err
 	}
 	defer c.Close()
-	staged, err := c.Send(ctx, wire.UpdateRequest{Force: *force}, wire.Outgoing{Front: u.Front(), Body: u.Body}, nil)
+	staged, err := c.Send(ctx, wire.UpdateRequest{Force: *force}, u.Outgoing, nil)
 	if err != nil {
 		return err
 	}
@@ -78,14 +78,4 @@ func pull(ctx context.Context, args []string) error {
 		return c.Reboot(ctx)
 	}
 	return nil
-}
-
-func open(ctx context.Context, name string) (*remote.Update, error) {
-	switch {
-	case name == "-":
-		return remote.Stream(os.Stdin)
-	case remote.IsURL(name):
-		return (&remote.Client{HTTP: http.DefaultClient}).Open(ctx, name)
-	}
-	return remote.File(name)
 }

@@ -10,7 +10,8 @@
 // it was stopped cleanly.
 //
 // As "instar-init receive" it is the process beside PID 1 that takes an update
-// from its standard input; PID 1 starts it.
+// from its standard input, and as "instar-init collect" the one that deletes what
+// nothing needs; PID 1 starts both.
 //
 // On a machine with a host, whose init is systemd, it is called by that one: as
 // the generator instar-generator it makes the units, "instar-init host" is the
@@ -63,8 +64,8 @@ func start(args []string) (int, error) {
 		return 0, boot.Generate(args[0])
 	case len(args) == 3 && args[0] == "calibrate":
 		return 0, boot.CalibrateAlone(args[1], args[2], os.Stdout)
-	case len(args) > 0 && args[0] == "receive":
-		return receiving(args[1:])
+	case len(args) > 0 && (args[0] == "receive" || args[0] == "collect"):
+		return receiving(args[0], args[1:])
 	case len(args) == 1 && args[0] == "host":
 		return 0, boot.Hosted(os.Stderr, os.Getenv("NOTIFY_SOCKET"))
 	case len(args) == 2 && args[0] == "start":
@@ -102,23 +103,29 @@ func options(args []string) (boot.Options, error) {
 	return o, err
 }
 
-// receiving takes an update. What becomes of it, it has said on its output.
-func receiving(args []string) (int, error) {
+// receiving takes an update, or collects garbage. What becomes of an update, it
+// has said on its output.
+func receiving(what string, args []string) (int, error) {
 	var o receive.Options
 	var name string
-	f := flag.NewFlagSet("instar-init receive", flag.ContinueOnError)
+	f := flag.NewFlagSet("instar-init "+what, flag.ContinueOnError)
 	f.StringVar(&o.Store, "store", "", "directory of the store")
 	f.StringVar(&o.Disk, "disk", "", "disk of store, slots and record")
 	f.StringVar(&name, "system", "", "digest of the system that runs")
 	f.BoolVar(&o.Force, "force", false, "in spite of what can be overruled")
+	f.StringVar(&o.Data, "data", "", "directory of the containers' data")
+	f.BoolVar(&o.DryRun, "dry-run", false, "only say what would be done")
 	err := f.Parse(args)
 	if err == nil {
 		o.System, err = digest.Parse(name)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return 2, err
-	}
-	if receive.Run(context.Background(), o, os.Stdin, os.Stdout) != nil {
+	case what == "collect":
+		err := receive.Collect(context.Background(), o, os.Stdout)
+		return 0, err
+	case receive.Run(context.Background(), o, os.Stdin, os.Stdout) != nil:
 		return 1, nil
 	}
 	return 0, nil

@@ -85,7 +85,7 @@ shows what is in them.`,
 	add("run", vmCommand(a), runCommand(a), ociCommand(), psCommand(a), statusCommand(a), logsCommand(a), attachCommand(a), startCommand(a), restartCommand(a),
 		killCommand(a), pauseCommand(a), unpauseCommand(a), execCommand(a), shellCommand(a), topCommand(a), statsCommand(a), switchCommand(a), stopCommand(a))
 	add("run", dataCommand(a), linkCommand(a), bootCommand(a))
-	add("update", keyCommand(a), deltaCommand(a), sendCommand(a))
+	add("update", keyCommand(a), planCommand(a), deltaCommand(a), sendCommand(a), applyCommand(a), gcCommand(a))
 	add("build", publishCommand(a))
 	add("look", showCommand(a), treeCommand(a), sizeCommand(a), storeCommand(a), doctorCommand(a), supportCommand(a), graphCommand(a), rtCommand(a))
 	root.AddCommand(manCommand(a))

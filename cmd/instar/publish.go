@@ -21,9 +21,9 @@ import (
 func publishCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish",
-		Short: "Give what was built to others, in their own formats",
+		Short: "Give what was built to others, in their own formats or in chunks",
 	}
-	cmd.AddCommand(publishOCICommand(a), publishStoreCommand(a), publishNixCommand(a))
+	cmd.AddCommand(publishOCICommand(a), publishStoreCommand(a), publishNixCommand(a), publishChunksCommand(a))
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,13 +37,14 @@ func sendCommand(a *app) *cobra.Command {
 		Use:   "send DEVICE [FILE]",
 		Short: "Send an update to a running machine",
 		Long: `Sends FILE, an update that instar delta make wrote ("-" is standard input, and
-an address of a web server will do). With
---to it makes the update itself, from what the machine runs to that system. The
+an address of a web server will do), or what the machine lacks of a system that
+instar publish chunks wrote, when FILE is an index. With --to it makes the update itself, from what the machine runs to that system. The
 machine verifies what comes, keeps it when the transfer is cut, and goes on there
 the next time. What it received, it tries at its next boot.
 
 DEVICE is the path of a control socket, the name of a machine that instar vm runs
-here, or ssh:HOST, where instar-agent passes on to the machine's socket.`,
+here, or ssh:HOST or ssh://USER@HOST:PORT, where instar-agent passes on to the
+machine's socket.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.device = args[0]
@@ -76,12 +78,16 @@ func (a *app) send(ctx context.Context, s sending) error {
 		defer os.Remove(file)
 		s.file = file
 	}
-	u, err := a.openUpdate(ctx, s.file)
+	u, err := (&origin.Client{HTTP: &http.Client{}}).Parcel(ctx, s.file, a.in)
 	if err != nil {
 		return err
 	}
 	defer u.Close()
-	staged, err := c.Send(ctx, wire.UpdateRequest{Force: s.force}, wire.Outgoing{Front: u.Front(), Body: u.Body}, func(e wire.UpdateEvent) {
+	staged, err := c.Send(ctx, wire.UpdateRequest{Force: s.force}, u.Outgoing, func(e wire.UpdateEvent) {
+		if e.Want != nil && *e.Want > 0 && !a.json() {
+			a.progress.done()
+			fmt.Fprintf(a.out, "goes on after %s of %s, which are there\n", bytesText(*e.Want), bytesText(u.Body))
+		}
 		if e.Total > 0 {
 			a.progress.event(assemble.Event{Stage: "send", Done: e.Received, Total: e.Total, Bytes: true})
 		}
@@ -107,7 +113,11 @@ func (a *app) send(ctx context.Context, s sending) error {
 // dial connects to a machine.
 func (a *app) dial(ctx context.Context, device string) (*wire.Client, error) {
 	if host, ok := strings.CutPrefix(device, "ssh:"); ok {
-		return dialSSH(ctx, host)
+		args, err := sshArgs(host)
+		if err != nil {
+			return nil, err
+		}
+		return dialSSH(ctx, args)
 	}
 	if !strings.Contains(device, "/") {
 		device = filepath.Join(a.runDir(device), "control.sock")
@@ -115,13 +125,32 @@ func (a *app) dial(ctx context.Context, device string) (*wire.Client, error) {
 	return a.connect(ctx, device)
 }
 
-// dialSSH has instar-agent pass the control protocol on. ssh itself asks for
-// what it needs on the terminal.
-func dialSSH(ctx context.Context, host string) (*wire.Client, error) {
+// sshArgs are the arguments of ssh for HOST, as ssh itself takes it, or for
+// //[USER@]HOST[:PORT].
+func sshArgs(host string) ([]string, error) {
+	var port []string
+	if rest, ok := strings.CutPrefix(host, "//"); ok {
+		u, err := url.Parse("ssh://" + rest)
+		if err != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" {
+			return nil, fmt.Errorf("ssh:%s: want ssh://[USER@]HOST[:PORT]", host)
+		}
+		if host = u.Hostname(); u.User != nil {
+			host = u.User.Username() + "@" + host
+		}
+		if u.Port() != "" {
+			port = []string{"-p", u.Port()}
+		}
+	}
 	if host == "" || strings.HasPrefix(host, "-") {
 		return nil, fmt.Errorf("ssh:%s names no host", host)
 	}
-	cmd := exec.CommandContext(ctx, "ssh", host, "instar-agent", "control")
+	return append(port, host), nil
+}
+
+// dialSSH has instar-agent pass the control protocol on. ssh itself asks for
+// what it needs on the terminal.
+func dialSSH(ctx context.Context, args []string) (*wire.Client, error) {
+	cmd := exec.CommandContext(ctx, "ssh", append(args, "instar-agent", "control")...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -132,7 +161,7 @@ func dialSSH(ctx context.Context, host string) (*wire.Client, error) {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", host, err)
+		return nil, fmt.Errorf("connecting to %s: %w", args[len(args)-1], err)
 	}
 	return wire.NewClient(&piped{out, in, cmd}), nil
 }
@@ -177,15 +206,11 @@ func (a *app) deltaFor(ctx context.Context, c *wire.Client, s sending) (string, 
 	if err != nil {
 		return "", err
 	}
-	now, err := c.Status(ctx)
+	base, err := running(ctx, c)
 	if err != nil {
 		return "", err
 	}
 	o := pack.Options{Keys: keys}
-	base, err := digest.Parse(now.System)
-	if err != nil {
-		return "", err
-	}
 	if _, err := st.System(base); err == nil {
 		o.Bases = []digest.Digest{base}
 	} else {
@@ -200,4 +225,19 @@ func (a *app) deltaFor(ctx context.Context, c *wire.Client, s sending) (string, 
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
+}
+
+// running asks a machine which system it runs; one that is busy, more than once.
+func running(ctx context.Context, c *wire.Client) (digest.Digest, error) {
+	for tries := 0; ; tries++ {
+		st, err := c.Status(ctx)
+		switch {
+		case err != nil:
+			return digest.Digest{}, err
+		case st.System != "":
+			return digest.Parse(st.System)
+		case tries == 5:
+			return digest.Digest{}, fmt.Errorf("the machine does not say what it runs: %s", strings.Join(st.Warnings, "; "))
+		}
+	}
 }

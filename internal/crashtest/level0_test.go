@@ -26,11 +26,11 @@ func scenarios() []*crashtest.Scenario {
 // stand there nevertheless. Each stands for one call.
 var covered = []struct{ site, why string }{
 	{"fsync directory at durable.FS.SyncDir < durable.FS.MkdirAll < store.(*Store).create", "the first commit's syncfs covers a new store's directories; MkdirAll syncs for those who have no syncfs to come"},
-	{"fsync at durable.(*File).Sync < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*receiver).begin", kept},
-	{"fsync directory at durable.FS.SyncDir < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*receiver).begin", kept},
-	{"rename at durable.FS.Move < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*receiver).begin", kept},
-	{"fsync directory at durable.FS.SyncDir < durable.FS.MkdirAll < update.(*receiver).begin", kept},
-	{"fsync directory at durable.FS.SyncDir < durable.(*Pending).Commit < update.(*receiver).part", "PutDeviceSystem's syncfs makes the name last before the system has its own"},
+	{"fsync at durable.(*File).Sync < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*site).prepare", kept},
+	{"fsync directory at durable.FS.SyncDir < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*site).prepare", kept},
+	{"rename at durable.FS.Move < durable.(*Pending).Commit < durable.FS.WriteFile < update.(*site).prepare", kept},
+	{"fsync directory at durable.FS.SyncDir < durable.FS.MkdirAll < update.(*site).prepare", kept},
+	{"fsync directory at durable.FS.SyncDir < durable.(*Pending).Commit < update.(*site).part", "PutDeviceSystem's syncfs makes the name last before the system has its own"},
 	{"syncfs at durable.FS.SyncFS < store.(*staging).commit < store.(*Store).Commit < update.(*receiver).stream", "PutDeviceSystem syncs once more before it names the system; a cut costs what was received"},
 	{"syncfs at durable.FS.SyncFS < store.(*staging).settle < store.(*Store).PutDeviceSystem", "it waits for names that another process has made; the store's TestSystemWaitsForOthers misses it"},
 	{"disk flush at pid1/data.write", "the table is written with a flush after its backup entries, before any header names the partition; write does not lean on that"},

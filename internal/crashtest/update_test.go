@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
+	"github.com/instar-os/instar/internal/chunk"
+	"github.com/instar-os/instar/internal/chunk/publish"
 	"github.com/instar-os/instar/internal/crashtest"
 	"github.com/instar-os/instar/internal/delta/pack"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/durable"
+	"github.com/instar-os/instar/internal/record"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/trust"
@@ -17,7 +21,98 @@ import (
 )
 
 func updateScenarios() []*crashtest.Scenario {
-	return []*crashtest.Scenario{receive("update: receive a delta", 2, true), receive("update: receive all", 2, false), receive("update: receive a kernel alone", kernelOnly, true)}
+	return []*crashtest.Scenario{
+		receive("update: receive a delta", 2, delta), receive("update: receive all", 2, complete), receive("update: receive a kernel alone", kernelOnly, delta),
+		receive("update: pull chunks", 2, chunks), collectSlots()}
+}
+
+// fileSlot is a boot slot that is a file with the name of its system.
+type fileSlot struct {
+	path string
+	fs   durable.FS
+}
+
+func (f fileSlot) List() ([]update.Slot, error) {
+	all := []update.Slot{{InForce: true}, {}}
+	if b, err := os.ReadFile(f.path); err == nil {
+		d, err := digest.Parse(string(b))
+		if err != nil {
+			return nil, err
+		}
+		all[1].Systems = []digest.Digest{d}
+	}
+	return all, nil
+}
+
+func (f fileSlot) Clear(int) error { return f.fs.Remove(f.path) }
+
+// collectSlots collects a system that only a slot holds: the slot goes before
+// anything of the system.
+func collectSlots() *crashtest.Scenario {
+	var v1, v2 digest.Digest
+	both := func(s *store.Store) (err error) {
+		if v1, err = putVersion(s, 1); err == nil {
+			v2, err = putVersion(s, 2)
+		}
+		return err
+	}
+	if err := elsewhere(both); err != nil {
+		panic(err)
+	}
+	slot := func(dir string) string { return dir + "/slot" }
+	return &crashtest.Scenario{
+		Name: "update: collect slots and store",
+		Setup: func(e *crashtest.Env) error {
+			return within(e.Dir+"/store", durable.FS{}, func(s *store.Store) error {
+				for _, n := range []int{1, 2} {
+					if _, err := putVersion(s, n); err != nil {
+						return err
+					}
+				}
+				return durable.WriteFile(slot(e.Dir), 0o644, []byte(v2.String()))
+			})
+		},
+		Run: func(e *crashtest.Env) error {
+			return within(e.Dir+"/store", e.FS, func(s *store.Store) error {
+				g, err := update.PlanGC(&update.Env{Store: s, Running: v1, FS: e.FS}, record.Record{Current: v1}, fileSlot{slot(e.Dir), e.FS})
+				if err != nil {
+					return err
+				}
+				if err := g.Execute(ctx); err != nil {
+					return err
+				}
+				e.Ack("new")
+				return nil
+			})
+		},
+		Check: func(st *crashtest.State) (got string, err error) {
+			err = whole(st.Dir+"/store", func(s *store.Store) error {
+				list, err := fileSlot{slot(st.Dir), durable.FS{}}.List()
+				if err != nil {
+					return err
+				}
+				if _, err := s.System(v1); err != nil {
+					return err
+				}
+				_, err = s.System(v2)
+				switch held := len(list[1].Systems) > 0; {
+				case held && err != nil:
+					return fmt.Errorf("a slot holds a system whose content goes: %w", err)
+				case held:
+					got = "old"
+				case err == nil:
+					got = "between"
+				default:
+					got = "new"
+				}
+				return nil
+			})
+			if err != nil || got == "new" {
+				return got, err
+			}
+			return acknowledged(st, got)
+		},
+	}
 }
 
 // bootParts are the objects of a system that boot slots hold.
@@ -26,15 +121,61 @@ func bootParts(m *system.Manifest) map[digest.Digest]bool {
 	return map[digest.Digest]bool{k.Image.Digest: true, k.Initrd.Digest: true, k.Loader.Digest: true, k.Init.Digest: true}
 }
 
+// The ways in which an update comes.
+const (
+	complete = iota
+	delta
+	chunks
+)
+
+// pulled makes a way to pull a system that was published once.
+func pulled(s *store.Store, sys digest.Digest, key trust.Private) (func() update.Packs, error) {
+	dir, err := os.MkdirTemp("", "crash-packs-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	r, err := publish.Write(ctx, s, sys, dir, publish.Options{Keys: []trust.Private{key}})
+	if err != nil {
+		return nil, err
+	}
+	index, err := os.ReadFile(r.Index)
+	if err != nil {
+		return nil, err
+	}
+	x, err := chunk.Inspect(bytes.NewReader(index))
+	if err != nil {
+		return nil, err
+	}
+	var packs [][]byte
+	for _, p := range x.Packs {
+		b, err := os.ReadFile(dir + "/" + p.File())
+		if err != nil {
+			return nil, err
+		}
+		packs = append(packs, b)
+	}
+	return func() update.Packs {
+		return update.Packs{Index: bytes.NewReader(index), Ranges: func(list []chunk.Range) (io.Reader, error) {
+			var all []io.Reader
+			for _, r := range list {
+				all = append(all, bytes.NewReader(packs[r.Pack][r.Offset:r.Offset+r.Length]))
+			}
+			return io.MultiReader(all...), nil
+		}}
+	}, nil
+}
+
 // receive is an update as a device applies it: the stream, the root that says
 // that its slot is staged, and the end of what it kept.
-func receive(name string, to int, small bool) *crashtest.Scenario {
+func receive(name string, to int, way int) *crashtest.Scenario {
 	key, err := trust.NewKey(bytes.NewReader(bytes.Repeat([]byte{7}, 32)))
 	if err != nil {
 		panic(err)
 	}
 	var v1, v2 digest.Digest
 	var stream bytes.Buffer
+	var packs func() update.Packs
 	parts := map[digest.Digest][]byte{}
 	err = elsewhere(func(s *store.Store) (err error) {
 		if v1, err = putVersion(s, 1); err != nil {
@@ -53,8 +194,12 @@ func receive(name string, to int, small bool) *crashtest.Scenario {
 			}
 		}
 		o := pack.Options{Keys: []trust.Private{key}, Piece: 12, Scratch: s.Dir()}
-		if small {
+		switch way {
+		case delta:
 			o.Bases = []digest.Digest{v1}
+		case chunks:
+			packs, err = pulled(s, v2, key)
+			return err
 		}
 		_, err = pack.Write(ctx, s, v2, o, &stream)
 		return err
@@ -74,7 +219,13 @@ func receive(name string, to int, small bool) *crashtest.Scenario {
 						}
 						return nil
 					}}
-				r, err := update.Receive(ctx, update.Stream(bytes.NewReader(stream.Bytes())), env)
+				var r *update.Received
+				var err error
+				if way == chunks {
+					r, err = update.Pull(ctx, packs(), env)
+				} else {
+					r, err = update.Receive(ctx, update.Stream(bytes.NewReader(stream.Bytes())), env)
+				}
 				if err != nil {
 					return err
 				}

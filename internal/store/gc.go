@@ -71,7 +71,8 @@ func (s *Store) PlanGC(roots []digest.Digest) (*GCPlan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("planning garbage collection: %w", err)
 	}
-	p := &GCPlan{Roots: live, Keep: amount(&keep)}
+	there := Closure{within(all.Systems, keep.Systems), within(all.Images, keep.Images), within(all.Objects, keep.Objects)} // a device has boot parts elsewhere
+	p := &GCPlan{Roots: live, Keep: amount(&there)}
 	p.Delete = Closure{without(all.Systems, keep.Systems), without(all.Images, keep.Images), without(all.Objects, keep.Objects)}
 	p.Free = amount(&p.Delete)
 	return p, nil

@@ -77,22 +77,6 @@ func (r *receiver) learn() error {
 	return nil
 }
 
-// part keeps a part of a boot slot until the slot is written.
-func (r *receiver) part(content io.Reader, want system.Object) error {
-	f, err := r.env.FS.Create(r.dir, 0o600)
-	if err != nil {
-		return err
-	}
-	h := digest.New()
-	if _, err := io.Copy(io.MultiWriter(h, f), content); err != nil {
-		return errors.Join(err, f.Abort())
-	}
-	if h.Sum() != want.Digest {
-		return errors.Join(fmt.Errorf("its content has digest %s", h.Sum()), f.Abort())
-	}
-	return f.Commit(r.partPath(want.Digest))
-}
-
 // baseDigest returns the base of the update that the store has: what runs, when
 // it is one.
 func (r *receiver) baseDigest() (digest.Digest, bool) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/instar-os/instar/internal/digest"
@@ -40,15 +39,15 @@ func sized(f *os.File, err error) (io.ReaderAt, int64, error) {
 // update, or is in a slot already. The caller closes it when it is a Closer.
 func (r *Received) Part(o system.Object) (Content, error) {
 	var c Content
-	f, err := os.Open(filepath.Join(r.dir, partPrefix+o.Digest.String()))
+	f, err := os.Open(r.site.partPath(o.Digest))
 	if err == nil {
 		info, err := f.Stat()
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 		c = &file{f, info.Size()}
-	} else if r.env.Part != nil {
-		c = r.env.Part(o)
+	} else if r.site.env.Part != nil {
+		c = r.site.env.Part(o)
 	}
 	if c == nil {
 		return nil, fmt.Errorf("boot part %s: no slot has it, and the update neither", o.Digest.Short())
@@ -68,7 +67,7 @@ func (r *Received) Part(o system.Object) (Content, error) {
 
 // Finish removes what the update kept, once its slot is staged. That it is gone
 // already is no error.
-func (r *Received) Finish() error { return Clean(r.env) }
+func (r *Received) Finish() error { return Clean(r.site.env) }
 
 // Clean removes what updates that were given up have left.
 func Clean(env *Env) error { return clean(env.FS, env.Store.Incoming(), "") }

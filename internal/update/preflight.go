@@ -12,32 +12,35 @@ import (
 
 // headProblems finds what the head alone shows.
 func (r *receiver) headProblems() []Problem {
-	u, env := r.u, r.env
 	var all []Problem
-	if !u.Complete() {
-		if _, ok := r.baseDigest(); !ok {
-			var names []string
-			for _, b := range u.Bases {
-				names = append(names, b.Short())
-			}
-			all = append(all, Problem{NoBase, fmt.Sprintf("it begins at system %s, and this machine has %s", strings.Join(names, " or "), env.runningName()), true})
+	if _, ok := r.baseDigest(); !ok && !r.u.Complete() {
+		var names []string
+		for _, b := range r.u.Bases {
+			names = append(names, b.Short())
 		}
+		all = append(all, Problem{NoBase, fmt.Sprintf("it begins at system %s, and this machine has %s", strings.Join(names, " or "), r.env.runningName()), true})
 	}
+	return append(all, r.env.unfit(&r.u.Head)...)
+}
+
+// unfit finds why a system is none for a machine that runs another.
+func (env *Env) unfit(h *delta.Head) []Problem {
 	if env.Running.IsZero() {
-		return all
+		return nil
 	}
-	if u.Target == env.Running {
-		all = append(all, Problem{Same, fmt.Sprintf("system %s runs already", u.Target.Short()), false})
+	var all []Problem
+	if h.Target == env.Running {
+		all = append(all, Problem{Same, fmt.Sprintf("system %s runs already", h.Target.Short()), false})
 	}
 	m, err := env.Store.System(env.Running)
 	if err != nil {
 		return append(all, Problem{NoBase, fmt.Sprintf("what runs cannot be read: %v", err), true})
 	}
-	if u.Machine != m.Machine || u.Arch != m.Arch {
-		all = append(all, Problem{ForAnother, fmt.Sprintf("it is for %s on %s, this is %s on %s", u.Machine, u.Arch, m.Machine, m.Arch), true})
+	if h.Machine != m.Machine || h.Arch != m.Arch {
+		all = append(all, Problem{ForAnother, fmt.Sprintf("it is for %s on %s, this is %s on %s", h.Machine, h.Arch, m.Machine, m.Arch), true})
 	}
-	if u.Epoch < m.Epoch {
-		all = append(all, Problem{Older, fmt.Sprintf("its inputs are from %s, those of what runs from %s", day(u.Epoch), day(m.Epoch)), false})
+	if h.Epoch < m.Epoch {
+		all = append(all, Problem{Older, fmt.Sprintf("its inputs are from %s, those of what runs from %s", day(h.Epoch), day(m.Epoch)), false})
 	}
 	return all
 }
@@ -81,13 +84,30 @@ const (
 	overhead   = 1 << 20 // directories, journal
 )
 
-// space compares what will be written with what is free. The spool holds the
-// largest stream, and a piece before and behind it.
+// onDisk is what a content takes at most.
+func onDisk(size int64) int64 { return (size+block-1)/block*block + perContent }
+
+// space compares what will be written with what is free.
 func (r *receiver) space() *Problem {
-	if r.env.Free == nil {
-		return nil
+	need, free, err := r.room()
+	return r.env.spaceProblem(need, free, err)
+}
+
+func (env *Env) spaceProblem(need, free int64, err error) *Problem {
+	if err != nil {
+		return &Problem{NoSpace, fmt.Sprintf("the free space cannot be known: %v", err), true}
 	}
-	need := int64(overhead)
+	if env.Free != nil && need > free {
+		return &Problem{NoSpace, fmt.Sprintf("it needs %d bytes in the store, %d are free; instar gc may free some", need, free), true}
+	}
+	return nil
+}
+
+// room returns how many bytes will be written to the store at most, and how
+// many are free. The spool holds the largest stream, and a piece before and
+// behind it.
+func (r *receiver) room() (need, free int64, err error) {
+	need = overhead
 	var spool int64
 	for _, s := range r.u.Streams {
 		if r.there(s) {
@@ -95,19 +115,14 @@ func (r *receiver) space() *Problem {
 		}
 		spool = max(spool, s.Stored+2*r.u.PieceSize)
 		for _, e := range r.u.Contents(s) {
-			need += (e.Size+block-1)/block*block + perContent
+			need += onDisk(e.Size)
 		}
 	}
 	if info, err := os.Stat(r.dir + "/" + spoolFile); err == nil {
 		spool -= min(spool, info.Size())
 	}
-	need += spool
-	free, err := r.env.Free()
-	if err != nil {
-		return &Problem{NoSpace, fmt.Sprintf("the free space cannot be known: %v", err), true}
+	if r.env.Free != nil {
+		free, err = r.env.Free()
 	}
-	if need > free {
-		return &Problem{NoSpace, fmt.Sprintf("it needs %d bytes in the store, %d are free", need, free), true}
-	}
-	return nil
+	return need + spool, free, err
 }

@@ -3,7 +3,6 @@ package update
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -38,33 +37,38 @@ func Stream(r io.Reader) Source {
 type Received struct {
 	System   digest.Digest
 	Manifest *system.Manifest
-	Update   *delta.Update
 
-	env *Env
-	dir string
+	site site
 }
 
 // Receive takes an update from src until its system is whole in the store.
 // The store's systems list it, but nothing starts it yet. After any error it
 // may be called again with the same update, and goes on where it was.
 func Receive(ctx context.Context, src Source, env *Env) (*Received, error) {
+	r, err := newReceiver(src, env)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.receive(ctx); err != nil {
+		return nil, fmt.Errorf("receiving system %s: %w", r.u.Target.Short(), err)
+	}
+	return &Received{r.u.Target, r.manifest, r.site}, nil
+}
+
+// newReceiver reads the front of an update, and verifies it.
+func newReceiver(src Source, env *Env) (*receiver, error) {
 	u, err := delta.Read(src.Front, env.Keys)
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{env: env, u: u, src: src, dir: filepath.Join(env.Store.Incoming(), hex.EncodeToString(u.ID[:16]))}
-	if err := r.receive(ctx); err != nil {
-		return nil, fmt.Errorf("receiving system %s: %w", u.Target.Short(), err)
-	}
-	return &Received{System: u.Target, Manifest: r.manifest, Update: u, env: env, dir: r.dir}, nil
+	return &receiver{site: newSite(env, u.ID[:]), u: u, src: src}, nil
 }
 
 // receiver is one update under way.
 type receiver struct {
-	env      *Env
+	site
 	u        *delta.Update
 	src      Source
-	dir      string
 	manifest *system.Manifest
 	body     io.Reader
 	at       int64 // of body: where it stands
@@ -74,13 +78,6 @@ type receiver struct {
 	have     int64 // bytes of the body that are verified and on the spool
 	learned  bool
 }
-
-// Names in the directory of an update.
-const (
-	manifestFile = "manifest"
-	spoolFile    = "body"
-	partPrefix   = "part-"
-)
 
 func (r *receiver) receive(ctx context.Context) error {
 	if err := r.env.refuse(r.headProblems()); err != nil {
@@ -103,24 +100,16 @@ func (r *receiver) receive(ctx context.Context) error {
 	if err := r.pump(ctx); err != nil {
 		return err
 	}
-	_, err = r.env.Store.PutDeviceSystem(ctx, r.manifest, r.elsewhere())
-	return err
-}
-
-// elsewhere are the objects of the system that the store does not hold.
-func (r *receiver) elsewhere() []system.Object {
-	k := r.manifest.Kernel
-	return []system.Object{k.Image, k.Initrd, k.Loader, k.Init}
+	return r.finish(ctx, r.manifest)
 }
 
 // readManifest gets the target's manifest: of a former attempt, or out of the
 // first stream, without writing anything. The pieces it read are returned.
 func (r *receiver) readManifest(ctx context.Context) ([]byte, error) {
-	if b, err := os.ReadFile(filepath.Join(r.dir, manifestFile)); err == nil && digest.Of(b) == r.u.Target {
-		r.manifest, err = system.Decode(b)
+	var err error
+	if r.manifest, err = r.kept(r.u.Target); r.manifest != nil || err != nil {
 		return nil, err
 	}
-	var err error
 	if r.body, err = r.src.Body(0); err != nil {
 		return nil, err
 	}
@@ -180,18 +169,8 @@ func (r *receiver) readPiece(ctx context.Context, i int) ([]byte, error) {
 
 // begin makes the update's directory, after removing those of others.
 func (r *receiver) begin(first []byte) error {
-	k := r.env.FS
-	if err := clean(k, r.env.Store.Incoming(), filepath.Base(r.dir)); err != nil {
-		return err
-	}
-	if err := k.MkdirAll(r.dir, 0o700); err != nil {
-		return err
-	}
-	b, err := r.manifest.Encode()
+	err := r.prepare(r.manifest)
 	if err != nil {
-		return err
-	}
-	if err := k.WriteFile(filepath.Join(r.dir, manifestFile), 0o600, b); err != nil {
 		return err
 	}
 	// What is on the spool counts by its hash, so nothing of it has to last.
@@ -200,25 +179,6 @@ func (r *receiver) begin(first []byte) error {
 	}
 	if _, err = r.spool.WriteAt(first, 0); err != nil {
 		return errors.Join(err, r.spool.Close())
-	}
-	return nil
-}
-
-// clean removes directories of updates other than keep.
-func clean(k interface{ RemoveAll(string) error }, dir, keep string) error {
-	list, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range list {
-		if e.Name() != keep {
-			if err := k.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
@@ -249,27 +209,11 @@ func (r *receiver) resume() error {
 // there reports whether all contents of a stream are durable.
 func (r *receiver) there(s delta.Stream) bool {
 	for _, e := range r.u.Contents(s) {
-		o := system.Object{Digest: e.Digest, Size: e.Size}
-		ok := true
-		switch e.Kind {
-		case delta.Object:
-			n, has := r.env.Store.Size(e.Digest)
-			ok = has && n == e.Size
-		case delta.Image:
-			ok = r.env.Store.HasImage(o)
-		case delta.Part:
-			info, err := os.Stat(r.partPath(e.Digest))
-			ok = err == nil && info.Size() == e.Size
-		}
-		if !ok {
+		if !r.has(e.Kind, system.Object{Digest: e.Digest, Size: e.Size}) {
 			return false
 		}
 	}
 	return true
-}
-
-func (r *receiver) partPath(d digest.Digest) string {
-	return filepath.Join(r.dir, partPrefix+d.String())
 }
 
 // pump receives the body from where it is, and applies each stream that is

@@ -108,7 +108,10 @@ func (env *Env) refuse(problems []Problem) error {
 var ErrCut = errors.New("the stream was cut; send the update again to go on")
 
 func cut(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: %w", ErrCut, err)
+	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", ErrCut, io.ErrUnexpectedEOF)
 	}
 	return err

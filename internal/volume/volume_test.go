@@ -73,12 +73,23 @@ func TestVersions(t *testing.T) {
 	if v := list(t, s); v.Version != 2 || len(v.Snapshots) != 1 || v.Snapshots[0].Version != 1 {
 		t.Errorf("after the upgrade: %+v", v)
 	}
+	if why, err := s.Foresee("day", "probe", data(1)); err != nil || !strings.Contains(why, "has version 2, and it wants 1") {
+		t.Errorf("foreseen %q, %v", why, err)
+	}
+	for _, d := range []system.Data{data(2), data(3), {Path: "/elsewhere", Version: 1}} {
+		if why, err := s.Foresee("day", "probe", d); err != nil || why != "" {
+			t.Errorf("foreseen of version %d: %q, %v", d.Version, why, err)
+		}
+	}
 	_, err := s.Open("day", "probe", data(1))
 	if err == nil || !strings.Contains(err.Error(), "has version 2, the container wants 1") {
 		t.Errorf("an older version got %v", err)
 	}
 	older := data(1)
 	older.OnOlder = system.RestoreOlder
+	if why, err := s.Foresee("day", "probe", older); err != nil || why != "" {
+		t.Errorf("foreseen with a snapshot: %q, %v", why, err)
+	}
 	if got := use(t, s, older, "one again"); got != "one" {
 		t.Errorf("restored: %q", got)
 	}
@@ -99,6 +110,9 @@ func TestNoSnapshotIsOldEnough(t *testing.T) {
 	use(t, s, data(3), "x")
 	d := data(2)
 	d.OnOlder = system.RestoreOlder
+	if why, err := s.Foresee("day", "probe", d); err != nil || why == "" {
+		t.Errorf("foreseen %q, %v", why, err)
+	}
 	if _, err := s.Open("day", "probe", d); err == nil || !strings.Contains(err.Error(), "no snapshot is as old") {
 		t.Errorf("got %v", err)
 	}

@@ -244,6 +244,9 @@ func dispatch(ctx context.Context, c Control, req Request) (any, error) {
 	if result, found, err := timeMethod(ctx, c, req); found {
 		return result, err
 	}
+	if result, found, err := collectMethod(ctx, c, req); found {
+		return result, err
+	}
 	return operate(c, req)
 }
 

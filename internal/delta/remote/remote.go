@@ -128,6 +128,9 @@ type download struct {
 	tag  string // of the resource: another one is another update
 	body io.ReadCloser
 	idle int // tries without a byte
+
+	to    int64 // where the last byte is wanted; 0: to the end
+	fresh bool  // nothing was read: whatever is there is the resource
 }
 
 // Read implements io.Reader.
@@ -208,6 +211,9 @@ func (d *download) connect() error {
 	if d.at > 0 {
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(d.at, 10)+"-")
 	}
+	if d.to > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", d.at, d.to-1))
+	}
 	resp, err := d.c.HTTP.Do(req)
 	if err != nil {
 		return err
@@ -229,10 +235,10 @@ func (d *download) accept(resp *http.Response) error {
 		return &refusal{"the server answers " + resp.Status}
 	}
 	tag := resp.Header.Get("ETag") + resp.Header.Get("Last-Modified")
-	if d.at > 0 && d.tag != tag {
+	if d.at > 0 && d.tag != tag && !d.fresh {
 		return &refusal{"the file on the server has become another one meanwhile"}
 	}
-	d.tag = tag
+	d.tag, d.fresh = tag, false
 	if d.at > 0 && resp.StatusCode == http.StatusOK {
 		_, err := io.CopyN(io.Discard, resp.Body, d.at)
 		return err

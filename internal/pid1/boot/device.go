@@ -70,7 +70,7 @@ func Device() error {
 	err := errors.Join(container.LeaveRamfs(), openConsole())
 	d := &device{machine: newMachine(os.Stdout, time.Now().Add(-ready))}
 	d.machine.loadKernel = d.loadKernel
-	d.updates = &updates{d: d}
+	d.updates = newUpdates(d)
 	d.pace = func() { d.watchdog.allow(stepLimit) }
 	defer d.panicked()
 	if err == nil {

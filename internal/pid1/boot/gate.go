@@ -42,6 +42,7 @@ func (d *device) judge() error {
 		<-done
 		return nil
 	})
+	d.serving(d.updates.tidy, "the collection of garbage")
 	return nil
 }
 

@@ -119,7 +119,7 @@ func (d *device) tellHost() error {
 		}
 	}
 	return host.Record{
-		System: d.system, Configuration: d.configuration.Name, Ready: int64(d.ready),
+		System: d.system, Configuration: d.configuration.Name, Ready: int64(d.ready), Disk: d.disk,
 		Data: d.runtime.Data.Dir != scratchDir, Quota: d.quota, Warnings: d.warnings,
 	}.Write(runDir)
 }

@@ -51,6 +51,7 @@ func Hosted(console io.Writer, notify string) error {
 func (d *device) hosted() []step {
 	return []step{
 		{"read what the first stage found", d.settle},
+		{"find the disk", d.takeUpdates},
 		{"find devices", func() (err error) {
 			if _, err := os.Stat(linux.EFIVariables); err == nil {
 				d.switcher.loader = newLoader(linux.EFIVariables, d.system)
@@ -87,6 +88,19 @@ func (d *device) hosted() []step {
 		{"open the control port", func() error { return d.servePort(d.sysfs.FS(), "/dev") }},
 		{"watch over the boot", d.judge},
 	}
+}
+
+// takeUpdates lets the service take updates, on the disk that the first stage has
+// found.
+func (d *device) takeUpdates() error {
+	r, err := host.ReadRecord(runDir)
+	if err != nil || r.Disk == "" {
+		return err
+	}
+	d.disk = r.Disk
+	d.updates = newUpdates(d)
+	d.updates.hosted = true
+	return nil
 }
 
 // serveEnds gives the units what the service holds for their containers.

@@ -224,6 +224,9 @@ func (m *machine) confirm(why reason.Code) error {
 	s.decided.Action = trial.Run
 	m.proven()
 	m.log.Printf("confirmed: %s", why)
+	if m.updates != nil && !t.Same {
+		m.updates.tidySoon()
+	}
 	return nil
 }
 

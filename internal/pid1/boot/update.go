@@ -37,25 +37,45 @@ func (m *machine) Update(ctx context.Context, r wire.UpdateRequest, t wire.Termi
 // updates starts the process that takes an update: this program, as
 // `instar-init receive`. What comes and goes passes through here unread.
 type updates struct {
-	d  *device
-	mu sync.Mutex // one at a time
+	d   *device
+	mu  sync.Mutex    // one at a time
+	due chan struct{} // garbage is to be collected
+
+	hosted bool // control groups are the init's
+
+	peak int64 // KiB that the last process has taken at most
 }
 
+func newUpdates(d *device) *updates { return &updates{d: d, due: make(chan struct{}, 1)} }
+
 func (u *updates) take(ctx context.Context, r wire.UpdateRequest, t wire.Terminal) (wire.ExecResult, error) {
-	if !u.mu.TryLock() {
-		return wire.ExecResult{}, errors.New("another update is being received")
-	}
-	defer u.mu.Unlock()
-	args := []string{"instar-init", "receive", "--store", storeDir, "--disk", "/dev/" + u.d.disk, "--system", u.d.system.String()}
+	args := []string{"receive"}
 	if r.Force {
 		args = append(args, "--force")
 	}
-	if err := linux.Reconfigure(storeDir, false); err != nil {
-		return wire.ExecResult{}, err
+	if r.DryRun {
+		args = append(args, "--dry-run")
 	}
+	if d := u.d.runtime.Data; d != nil && d.Dir != scratchDir {
+		args = append(args, "--data", d.Dir)
+	}
+	code, err := u.alone(ctx, args, t)
+	return wire.ExecResult{Code: code}, err
+}
+
+// alone runs a process that writes to the store, when there is no other.
+func (u *updates) alone(ctx context.Context, args []string, t wire.Terminal) (int, error) {
+	if !u.mu.TryLock() {
+		return 1, errors.New("another update is being received, or garbage collected")
+	}
+	defer u.mu.Unlock()
+	if err := linux.Reconfigure(storeDir, false); err != nil {
+		return 1, err
+	}
+	args = append([]string{"instar-init", args[0], "--store", storeDir, "--disk", "/dev/" + u.d.disk, "--system", u.d.system.String()}, args[1:]...)
 	code, err := u.run(ctx, args, t)
-	u.d.log.Printf("update: the process that took it has ended with %d", code)
-	return wire.ExecResult{Code: code}, errors.Join(err, linux.Reconfigure(storeDir, true))
+	u.d.log.Printf("update: %s has ended with %d; it took %d KiB at most", args[1], code, u.peak)
+	return code, errors.Join(err, linux.Reconfigure(storeDir, true))
 }
 
 // run runs the process until it ends; when ctx ends before, it is killed.
@@ -69,7 +89,9 @@ func (u *updates) run(ctx context.Context, args []string, t wire.Terminal) (int,
 		Files: theirs[:], Env: []string{"GOMEMLIMIT=" + updateHeap},
 		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC},
 	}
-	if cgroup, err := updateCgroup(); err != nil {
+	if u.hosted {
+		u.d.log.Printf("update: its memory is limited by its collector alone")
+	} else if cgroup, err := updateCgroup(); err != nil {
 		u.d.log.Printf("update: without a limit of memory: %v", err)
 	} else {
 		defer cgroup.Close()
@@ -113,6 +135,9 @@ func (u *updates) attend(p *os.Process, ours [3]*os.File, t wire.Terminal) (int,
 	st, err := p.Wait()
 	if err != nil {
 		return 1, err
+	}
+	if usage, ok := st.SysUsage().(*syscall.Rusage); ok {
+		u.peak = usage.Maxrss
 	}
 	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal()), nil

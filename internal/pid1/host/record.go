@@ -25,9 +25,10 @@ const RecordName = "host.json"
 type Record struct {
 	System        digest.Digest `json:"system"`
 	Configuration string        `json:"configuration"`
-	Ready         int64         `json:"ready"` // nanoseconds from the kernel's start to the first stage
-	Data          bool          `json:"data"`  // there is a data partition
-	Quota         bool          `json:"quota"` // its file system has project quotas
+	Ready         int64         `json:"ready"`          // nanoseconds from the kernel's start to the first stage
+	Disk          string        `json:"disk,omitempty"` // that the store is on, "vda"
+	Data          bool          `json:"data"`           // there is a data partition
+	Quota         bool          `json:"quota"`          // its file system has project quotas
 	Warnings      []string      `json:"warnings,omitempty"`
 }
 

@@ -32,16 +32,19 @@ type device struct {
 	method slot.Method
 	book   *record.Book
 	slots  int
+	found  map[digest.Digest]update.Content // boot parts in slots
 
+	manifest    *system.Manifest // of what runs
 	runningBoot system.Boot
+	offline     bool // no machine runs from it: firmware and hardware are others'
 }
 
-func openDisk(path string) (*device, error) {
+func openDisk(path string, offline bool) (*device, error) {
 	f, err := linux.OpenDisk(path)
 	if err != nil {
 		return nil, err
 	}
-	d := &device{disk: f, name: filepath.Base(path)}
+	d := &device{disk: f, name: filepath.Base(path), found: map[digest.Digest]update.Content{}, offline: offline}
 	if err := d.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("disk %s: %w", path, err), f.Close())
 	}
@@ -64,16 +67,42 @@ func (d *device) open() error {
 	if d.book, err = record.Open(area{d.disk, p.Offset()}, p.Size()); err != nil {
 		return err
 	}
-	d.at = slot.Disk{Device: d.disk, Size: size, Booted: bootedFrom()}
-	if d.method, err = slot.Open(d.at, runtime.GOARCH, variables()); err != nil {
+	d.at = slot.Disk{Device: d.disk, Size: size}
+	var vars slot.Store
+	if !d.offline {
+		d.at.Booted, vars = bootedFrom(), variables()
+	}
+	if d.method, err = slot.Open(d.at, runtime.GOARCH, vars); err != nil {
 		return err
 	}
 	d.slots, err = d.at.Count()
 	return err
 }
 
-// Close closes the disk.
-func (d *device) Close() error { return d.disk.Close() }
+// begin opens the store, and learns what runs.
+func (d *device) begin(o Options) (err error) {
+	if d.store, err = store.Open(o.Store, store.Options{}); err != nil {
+		return err
+	}
+	d.runs = o.System
+	if d.manifest, err = d.store.System(o.System); err != nil {
+		return fmt.Errorf("what runs: %w", err)
+	}
+	d.runningBoot = d.manifest.Boot
+	return nil
+}
+
+// Close closes disk and store.
+func (d *device) Close() error { return errors.Join(d.closeStore(), d.disk.Close()) }
+
+func (d *device) closeStore() error {
+	if d.store == nil {
+		return nil
+	}
+	st := d.store
+	d.store = nil
+	return st.Close()
+}
 
 // area is a part of a disk.
 type area struct {
@@ -85,8 +114,19 @@ func (a area) ReadAt(p []byte, off int64) (int, error)   { return a.Disk.ReadAt(
 func (a area) WriteAt(p []byte, off int64) (int, error)  { return a.Disk.WriteAt(p, a.offset+off) }
 func (a area) ReadBack(p []byte, off int64) (int, error) { return a.Disk.ReadBack(p, a.offset+off) }
 
-// part finds a boot part in any slot.
+// part finds a boot part in any slot, once: it has to hash what may be it.
 func (d *device) part(o system.Object) update.Content {
+	if c, ok := d.found[o.Digest]; ok {
+		return c
+	}
+	c := d.search(o)
+	if c != nil {
+		d.found[o.Digest] = c
+	}
+	return c
+}
+
+func (d *device) search(o system.Object) update.Content {
 	for n := range d.slots {
 		files, err := d.at.Files(n)
 		if err != nil {
@@ -200,7 +240,7 @@ func (d *device) files(r *update.Received) ([]disk.FATFile, error) {
 		if c.Good, err = d.good(); err != nil {
 			return nil, err
 		}
-		c.Tries, c.Once = tries(r.Manifest), once(r.Manifest)
+		c.Tries, c.Once = tries(r.Manifest), !d.offline && once(r.Manifest)
 	}
 	return c.Files()
 }
@@ -241,6 +281,33 @@ func (d *device) parts(r *update.Received) uki.Parts {
 		}
 		return bytes.NewReader(b), nil
 	}
+}
+
+// packedInitrd is how often the initrd of an image is smaller than it was, at
+// best: how small it is shows when it is packed.
+const packedInitrd = 4
+
+// fits finds before anything is written that the slot cannot hold a system and
+// the one to come back to. What may just fit is tried.
+func (d *device) fits(m *system.Manifest, sys digest.Digest) error {
+	if slot.IsBoard(m.Boot) {
+		return nil // what else its slots hold comes with the update; staging finds it
+	}
+	k := m.Kernel
+	image := slot.Zeros(k.Stub.Size + k.Image.Size + k.Initrd.Size/packedInitrd)
+	c := slot.Contents{Arch: m.Arch, Loader: slot.Zeros(k.Loader.Size), New: slot.Image{System: sys, UKI: image}}
+	if slot.Counted(d.method) {
+		var err error
+		if c.Good, err = d.good(); err != nil {
+			return err
+		}
+		c.Tries = 1
+	}
+	files, err := c.Files()
+	if err != nil {
+		return err
+	}
+	return d.at.Fits(0, files)
 }
 
 // good finds the image of the last good system, which the new slot holds as

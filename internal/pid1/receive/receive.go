@@ -21,7 +21,6 @@ import (
 	"github.com/instar-os/instar/internal/pid1/trial"
 	"github.com/instar-os/instar/internal/record"
 	"github.com/instar-os/instar/internal/slot"
-	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
 	"github.com/instar-os/instar/internal/trust"
 	"github.com/instar-os/instar/internal/update"
@@ -33,7 +32,9 @@ type Options struct {
 	Store  string        // directory that the store is mounted at
 	Disk   string        // path of the disk that store, slots and record are on
 	System digest.Digest // that runs
+	Data   string        // directory of the containers' data; "": none is mounted
 	Force  bool
+	DryRun bool // only say what speaks against the update
 }
 
 // Run takes the update that in gives, and says on out, in a wire.UpdateEvent a
@@ -67,37 +68,47 @@ func (s *speaker) event(e wire.UpdateEvent) {
 }
 
 func problems(list []update.Problem) []wire.UpdateProblem {
-	var all []wire.UpdateProblem
+	all := []wire.UpdateProblem{}
 	for _, p := range list {
 		all = append(all, wire.UpdateProblem(p))
 	}
 	return all
 }
 
-func run(ctx context.Context, o Options, in io.Reader, say *speaker) error {
+// open gives up all that the process does not need, and opens the machine.
+func open(o Options) (*device, error) {
 	if err := enter(o.Store); err != nil {
-		return err
+		return nil, err
 	}
-	d, err := openDisk(o.Disk)
+	d, err := openDisk(o.Disk, false)
+	if err != nil {
+		return nil, err
+	}
+	if err = dropPrivileges(); err == nil {
+		err = d.begin(o)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func run(ctx context.Context, o Options, in io.Reader, say *speaker) error {
+	d, err := open(o)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if err := dropPrivileges(); err != nil {
-		return err
-	}
-	st, err := store.Open(o.Store, store.Options{})
+	env, err := d.env(o)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	d.store, d.runs = st, o.System
-	env, err := d.env(st, o)
-	if err != nil {
-		return err
+	from := &sender{bufio.NewReaderSize(in, 64<<10), say}
+	if o.DryRun {
+		return check(ctx, from, env, say)
 	}
 	env.Progress = func(p update.Progress) { say.event(wire.UpdateEvent{Received: p.Received, Total: p.Total}) }
-	r, err := update.Receive(ctx, d.source(in, say), env)
+	r, err := from.receive(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -112,35 +123,34 @@ func run(ctx context.Context, o Options, in io.Reader, say *speaker) error {
 	return nil
 }
 
-// source asks the sender for the body from where it is needed.
-func (*device) source(in io.Reader, say *speaker) update.Source {
-	r := bufio.NewReaderSize(in, 64<<10)
-	return update.Source{Front: r, Body: func(offset int64) (io.Reader, error) {
-		say.event(wire.UpdateEvent{Want: &offset})
-		return r, say.err
-	}}
+// check says what speaks against an update.
+func check(ctx context.Context, from *sender, env *update.Env, say *speaker) error {
+	c, err := from.check(ctx, env)
+	if err != nil {
+		return err
+	}
+	say.event(wire.UpdateEvent{Checked: &wire.UpdateChecked{
+		Problems: problems(c.Problems), Need: c.Need, Free: c.Free, Have: c.Have, Body: c.Body}})
+	return nil
 }
 
 // env is the device as package update sees it.
-func (d *device) env(st *store.Store, o Options) (*update.Env, error) {
-	m, err := st.System(o.System)
-	if err != nil {
-		return nil, fmt.Errorf("what runs: %w", err)
-	}
-	keys, err := updateKeys(m)
+func (d *device) env(o Options) (*update.Env, error) {
+	keys, err := updateKeys(d.manifest)
 	if err != nil {
 		return nil, err
 	}
-	d.runningBoot = m.Boot
 	return &update.Env{
-		Store: st, Keys: keys, Running: o.System, Force: o.Force,
+		Store: d.store, Keys: keys, Running: o.System, Force: o.Force,
 		Part: d.part,
 		Free: func() (int64, error) {
 			var fs unix.Statfs_t
 			err := unix.Statfs(o.Store, &fs)
 			return int64(fs.Bavail) * fs.Bsize, err
 		},
-		Preflight: d.preflight,
+		Preflight: func(m *system.Manifest, sys digest.Digest) []update.Problem {
+			return append(d.preflight(m, sys), newerData(o.Data, m)...)
+		},
 	}, nil
 }
 
@@ -151,16 +161,9 @@ func updateKeys(m *system.Manifest) (trust.Keys, error) {
 	return trust.ParseKeys(m.Update.Keys)
 }
 
-// preflight finds what record and hardware say against a system.
+// preflight finds what record, slots and hardware say against a system.
 func (d *device) preflight(m *system.Manifest, sys digest.Digest) []update.Problem {
-	r := d.book.Record()
-	var all []update.Problem
-	if v, ok := r.Verdict(sys); ok && !v.Good {
-		all = append(all, update.Problem{Code: update.Bad, Text: fmt.Sprintf("it was tried and found bad: %s %s", v.Reason, v.Detail)})
-	}
-	if t := r.Trial; t != nil && t.Phase != record.Staged && t.Phase != record.Failed {
-		all = append(all, update.Problem{Code: update.Unhealthy, Text: fmt.Sprintf("system %s is on trial; confirm it or go back first", t.System.Short()), Grave: true})
-	}
+	all := d.remembered(m, sys)
 	if slot.Counted(d.method) && m.Boot.Trial != slot.TrialCounter {
 		if err := loaderListens(); err != nil {
 			all = append(all, update.Problem{Code: update.NoTrial, Text: err.Error()})
@@ -172,6 +175,22 @@ func (d *device) preflight(m *system.Manifest, sys digest.Digest) []update.Probl
 	}
 	for _, text := range missing {
 		all = append(all, update.Problem{Code: update.NoDriver, Text: text})
+	}
+	return all
+}
+
+// remembered finds what the disk alone says against a system.
+func (d *device) remembered(m *system.Manifest, sys digest.Digest) []update.Problem {
+	r := d.book.Record()
+	var all []update.Problem
+	if v, ok := r.Verdict(sys); ok && !v.Good {
+		all = append(all, update.Problem{Code: update.Bad, Text: fmt.Sprintf("it was tried and found bad: %s %s", v.Reason, v.Detail)})
+	}
+	if t := r.Trial; t != nil && t.Phase != record.Staged && t.Phase != record.Failed {
+		all = append(all, update.Problem{Code: update.Unhealthy, Text: fmt.Sprintf("system %s is on trial; confirm it or go back first", t.System.Short()), Grave: true})
+	}
+	if err := d.fits(m, sys); err != nil {
+		all = append(all, update.Problem{Code: update.NoSpace, Text: err.Error(), Grave: true})
 	}
 	return all
 }
