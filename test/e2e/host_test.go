@@ -68,8 +68,9 @@ func (m *machine) shareAll() {
 		{"\nconfigurations:\n", `
   source:
     trees: [busybox]
-    command: [/usr/bin/busybox, sh, -c, "echo first >>/var/lib/source/list; echo a line >&$INSTAR_LINK_LINES; exec /usr/bin/busybox httpd -f -p 8081 -h /var/lib/source"]
+    command: [/usr/bin/busybox, sh, -c, "echo first >>/var/lib/source/list; echo a line >&$INSTAR_LINK_LINES; test -c /dev/cpu_dma_latency && echo latency is $LATENCY; exec /usr/bin/busybox httpd -f -p 8081 -h /var/lib/source"]
     user: 652:652
+    cdi: ["latency.json#low"]
     data: [{path: /var/lib/source}]
     stop: {signal: KILL}
   sink:
@@ -97,8 +98,12 @@ configurations:
 		}
 		out = strings.Replace(out, edit[0], edit[1], 1)
 	}
-	if err := os.WriteFile(file, []byte(out), 0o644); err != nil {
-		m.t.Fatal(err)
+	const cdi = `{"cdiVersion": "0.6.0", "kind": "example.org/latency", "devices": [
+		{"name": "low", "containerEdits": {"deviceNodes": [{"path": "/dev/cpu_dma_latency"}], "env": ["LATENCY=low"]}}]}`
+	for name, text := range map[string]string{file: out, filepath.Join(m.project, "latency.json"): cdi} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			m.t.Fatal(err)
+		}
 	}
 }
 
@@ -106,6 +111,7 @@ configurations:
 // goes and comes with the one that it needs, and that data in use is safe.
 func (m *machine) checkShared() {
 	m.t.Helper()
+	m.eventually("source has its device of a CDI file", func() bool { return strings.Contains(m.log("source"), "latency is low") })
 	for _, want := range []string{"got a line", "first", "has its clock"} {
 		m.eventually("the sink says "+want, func() bool { return strings.Contains(m.log("sink"), want) })
 	}
@@ -118,7 +124,7 @@ func (m *machine) checkShared() {
 		m.t.Errorf("the level is %q", got)
 	}
 	st, err := m.status()
-	if err != nil || len(st.Devices) != 1 || st.Devices[0].State != wire.DevicePresent || len(st.Networks) != 1 {
+	if err != nil || len(st.Devices) != 2 || st.Devices[0].State != wire.DevicePresent || st.Devices[1].State != wire.DevicePresent || len(st.Networks) != 1 {
 		m.t.Errorf("devices %+v, networks %+v, %v", st.Devices, st.Networks, err)
 	}
 	if got := m.must("data", "ls"); !strings.Contains(got, "/var/lib/source") {
@@ -142,7 +148,7 @@ func (m *machine) checkShared() {
 // eventually waits for something that units take their time for.
 func (m *machine) eventually(what string, holds func() bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(90 * time.Second); !holds(); time.Sleep(300 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !holds(); time.Sleep(300 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			st, err := m.status()
 			m.t.Fatalf("not in time: %s\n%+v, %v\n%s", what, st, err, tail(m.must("logs"), 60))
