@@ -15,6 +15,7 @@ import (
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/durable"
+	"github.com/instar-os/instar/internal/kernel"
 	"github.com/instar-os/instar/internal/lock"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
@@ -74,9 +75,10 @@ func (b *Builder) kernelCache(def *config.Definition, pkgs []lock.Package, arch 
 		Packages []lock.Package
 		Kernel   config.Kernel
 		Modules  []string
+		Minimal  []string
 		Console  []string
 		Init     digest.Digest
-	}{kernelFormat, arch, pkgs, def.Kernel, moduleRequest(def), def.Boot.Console, digest.Of(init)})
+	}{kernelFormat, arch, pkgs, def.Kernel, moduleRequest(def), kernel.Candidates(arch), def.Boot.Console, digest.Of(init)})
 	if err != nil {
 		return kernelCache{}, err
 	}

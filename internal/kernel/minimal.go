@@ -1,5 +1,7 @@
 package kernel
 
+import "slices"
+
 // required is what every machine needs beside what its disk hangs on: the file
 // systems of images (erofs, overlay), of store and data (ext4) and of the boot
 // slots (vfat with the character sets that Debian's kernels default to), the
@@ -28,6 +30,12 @@ var optional = []string{
 // arm64 machines, which are built in on amd64.
 var optionalOf = map[string][]string{
 	"arm64": {"rtc_pl031", "rtc_efi"},
+}
+
+// Candidates returns all names that Minimal chooses from, in their order: what
+// a cache of its results has to know.
+func Candidates(arch string) []string {
+	return slices.Concat(optional, optionalOf[arch], required)
 }
 
 // Minimal returns the names of the modules that booting needs on machines of an
