@@ -241,7 +241,7 @@ func TestBudget(t *testing.T) {
 	}
 	w.m.Kernel.Initrd = w.put(random(17<<20, 1))
 	w.system()
-	if _, err := NewPlan(w.Store, w.d, Options{}); err == nil || !strings.Contains(err.Error(), "too small for an update: two systems, the new and the last good one, with 18014208 bytes a system") {
+	if _, err := NewPlan(w.Store, w.d, Options{}); err == nil || !strings.Contains(err.Error(), "too small for an update: two systems, the new and the last good one, with 18017280 bytes a system") {
 		t.Errorf("an initrd larger than half of the slot: %v", err)
 	}
 }
