@@ -50,7 +50,7 @@ crash: test-tools
 # Every failure that is booted for real, in about half an hour.
 vm-all: both test-tools
 	environment=$$(./scripts/test-inputs); eval "$$environment"; \
-	INSTAR_VM_ALL=1 go test -timeout 120m -v ./test/recovery ./test/firmware
+	INSTAR_VM_ALL=1 go test -timeout 120m -v ./test/recovery ./test/firmware ./test/rt
 
 vet:
 	go vet ./...

@@ -54,6 +54,7 @@ type Options struct {
 	Clock    string // time of its clock at the start, as 1970-01-01T00:00:00; "" means now
 	NoReboot bool   // a reboot ends the machine
 	NoKVM    bool   // emulate even where KVM works
+	Steady   bool   // emulate such that its time passes with its instructions: what else the host does is not seen
 	Dir      string // parent of the machine's temporary directory; "" means the system's
 }
 
@@ -129,6 +130,10 @@ const (
 	controlFD = 4
 )
 
+// steadyShift says that an instruction takes 2^3 ns of a steady machine's time:
+// about what emulating it takes.
+const steadyShift = "3"
+
 // args returns QEMU's command line, with KVM unless NoKVM is set. It starts
 // stopped, so that disk and forwards can be set up before the first instruction.
 func (o *Options) args(dir string) ([]string, error) {
@@ -140,6 +145,9 @@ func (o *Options) args(dir string) ([]string, error) {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
 		args = append(args, "-accel", "tcg", "-cpu", m.cpu)
+		if o.Steady {
+			args = append(args, "-icount", "shift="+steadyShift)
+		}
 	}
 	if o.NoReboot {
 		args = append(args, "-no-reboot")
