@@ -49,7 +49,7 @@ func sizeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "size",
 		Short: "Show what takes the bytes of a machine's disk",
-		Long:  "Builds the system and prints what the boot slot and the store hold: kernel, init, modules, configurations, containers, packages, and what sharing saves.",
+		Long:  "Builds the system and prints what the boot slot and the store hold: kernel, init with modules, configurations, containers, packages, and what sharing saves.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			def, lk, err := a.locked()
