@@ -11,6 +11,7 @@ import (
 
 	"github.com/instar-os/instar/internal/delta"
 	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/take"
 	"github.com/instar-os/instar/internal/trust"
 )
 
@@ -212,32 +213,29 @@ func readSigned(r io.Reader, verify func(*Index, []trust.Signature) error) (*Ind
 
 // parse reads a head.
 func (x *Index) parse(b []byte) error {
-	p := &parser{b: b}
-	x.Machine, x.Arch, x.Epoch, x.Target = p.text(64), p.text(16), p.number(math.MaxInt64), digest.Digest(p.take(digest.Size))
-	for range p.count(MaxPacks, sha256.Size+1) {
-		x.Packs = append(x.Packs, Pack{[sha256.Size]byte(p.take(sha256.Size)), p.number(math.MaxInt64)})
+	p := take.From(b)
+	x.Machine, x.Arch, x.Epoch, x.Target = p.Text(64), p.Text(16), p.Number(math.MaxInt64), digest.Digest(p.Bytes(digest.Size))
+	for range p.Count(MaxPacks, sha256.Size+1) {
+		x.Packs = append(x.Packs, Pack{[sha256.Size]byte(p.Bytes(sha256.Size)), p.Number(math.MaxInt64)})
 	}
-	for range p.count(delta.MaxEntries, digest.Size+2) {
-		kind := p.take(1)[0]
-		x.Contents = append(x.Contents, Content{Kind: delta.Kind(kind), Digest: digest.Digest(p.take(digest.Size)), Size: p.number(delta.MaxContent)})
+	for range p.Count(delta.MaxEntries, digest.Size+2) {
+		kind := p.Bytes(1)[0]
+		x.Contents = append(x.Contents, Content{Kind: delta.Kind(kind), Digest: digest.Digest(p.Bytes(digest.Size)), Size: p.Number(delta.MaxContent)})
 	}
 	next := make([]int64, len(x.Packs))
-	for range p.count(MaxChunks, len(ID{})+4) {
-		c := Chunk{ID: ID(p.take(len(ID{}))), Raw: p.number(MaxSize), Stored: p.number(MaxSize), Pack: int(p.number(MaxPacks))}
-		if shift := p.signed(); p.err == nil && c.Pack < len(next) {
+	for range p.Count(MaxChunks, len(ID{})+4) {
+		c := Chunk{ID: ID(p.Bytes(len(ID{}))), Raw: p.Number(MaxSize), Stored: p.Number(MaxSize), Pack: int(p.Number(MaxPacks))}
+		if shift := p.Signed(); p.Err() == nil && c.Pack < len(next) {
 			c.Offset = next[c.Pack] + shift
 			next[c.Pack] = c.Offset + c.Stored
 		}
 		x.Chunks = append(x.Chunks, c)
-		if p.err != nil {
+		if p.Err() != nil {
 			break
 		}
 	}
-	if p.err == nil && len(p.b) > 0 {
-		p.err = fmt.Errorf("%d bytes behind its end", len(p.b))
-	}
-	if p.err != nil {
-		return p.err
+	if err := p.End(); err != nil {
+		return err
 	}
 	return x.place()
 }
@@ -272,66 +270,4 @@ func (x *Index) place() error {
 		return fmt.Errorf("chunks of %d bytes for contents of %d", row, at)
 	}
 	return nil
-}
-
-// parser takes values from b until the first error.
-type parser struct {
-	b   []byte
-	err error
-}
-
-var errCut = errors.New("it is cut off")
-
-func (p *parser) number(limit int64) int64 {
-	v, n := binary.Uvarint(p.b)
-	switch {
-	case p.err != nil:
-		return 0
-	case n <= 0:
-		p.err = errCut
-		return 0
-	case v > uint64(limit):
-		p.err = fmt.Errorf("%d where at most %d may stand", v, limit)
-		return 0
-	}
-	p.b = p.b[n:]
-	return int64(v)
-}
-
-// count reads how many values of at least size bytes follow: no more than there
-// is room for.
-func (p *parser) count(limit int64, size int) int64 {
-	return p.number(min(limit, int64(len(p.b)/size)+1))
-}
-
-func (p *parser) signed() int64 {
-	v, n := binary.Varint(p.b)
-	if p.err != nil || n <= 0 {
-		p.err = errors.Join(p.err, errCut)
-		return 0
-	}
-	p.b = p.b[n:]
-	return v
-}
-
-func (p *parser) take(n int) []byte {
-	if p.err != nil || n > len(p.b) {
-		if p.err == nil {
-			p.err = errCut
-		}
-		return make([]byte, n)
-	}
-	b := p.b[:n]
-	p.b = p.b[n:]
-	return b
-}
-
-func (p *parser) text(limit int64) string {
-	b := p.take(int(p.number(limit)))
-	for _, c := range b {
-		if p.err == nil && (c <= ' ' || c > '~') {
-			p.err = fmt.Errorf("a name has the byte %#x", c)
-		}
-	}
-	return string(b)
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/instar-os/instar/internal/digest"
+	"github.com/instar-os/instar/internal/take"
 )
 
 // encode appends the head. Numbers are unsigned varints (as encoding/binary's),
@@ -51,103 +52,45 @@ func appendString(b []byte, s string) []byte {
 
 // parseHead reads a head of a body of that size.
 func parseHead(b []byte, body int64) (*Head, error) {
-	p := &parser{b: b}
-	h := &Head{Machine: p.text(64), Arch: p.text(16), Epoch: p.number(math.MaxInt64), Target: p.digest()}
-	for range p.number(MaxBases) {
-		h.Bases = append(h.Bases, p.digest())
+	p := take.From(b)
+	h := &Head{Machine: p.Text(64), Arch: p.Text(16), Epoch: p.Number(math.MaxInt64), Target: p.Digest()}
+	for range p.Number(MaxBases) {
+		h.Bases = append(h.Bases, p.Digest())
 	}
-	for range p.number(MaxEntries) {
-		h.Entries = append(h.Entries, p.entry())
-		if p.err != nil {
+	for range p.Number(MaxEntries) {
+		h.Entries = append(h.Entries, takeEntry(p))
+		if p.Err() != nil {
 			break
 		}
 	}
-	for range p.number(MaxStreams) {
-		h.Streams = append(h.Streams, p.stream())
-		if p.err != nil {
+	for range p.Number(MaxStreams) {
+		h.Streams = append(h.Streams, takeStream(p))
+		if p.Err() != nil {
 			break
 		}
 	}
-	if p.err == nil && len(p.b) > 0 {
-		p.err = fmt.Errorf("%d bytes behind its end", len(p.b))
-	}
-	if p.err != nil {
-		return nil, p.err
+	if err := p.End(); err != nil {
+		return nil, err
 	}
 	return h, h.check(body)
 }
 
-// parser takes values from b until the first error.
-type parser struct {
-	b   []byte
-	err error
-}
-
-var errCut = errors.New("it is cut off")
-
-func (p *parser) number(limit int64) int64 {
-	v, n := binary.Uvarint(p.b)
-	if p.err != nil {
-		return 0
-	}
-	if n <= 0 {
-		p.err = errCut
-		return 0
-	}
-	p.b = p.b[n:]
-	if v > uint64(limit) {
-		p.err = fmt.Errorf("%d where at most %d may stand", v, limit)
-		return 0
-	}
-	return int64(v)
-}
-
-func (p *parser) take(n int) []byte {
-	if p.err != nil || n > len(p.b) {
-		if p.err == nil {
-			p.err = errCut
-		}
-		return make([]byte, n)
-	}
-	b := p.b[:n]
-	p.b = p.b[n:]
-	return b
-}
-
-func (p *parser) text(limit int64) string {
-	b := p.take(int(p.number(limit)))
-	for _, c := range b {
-		if p.err == nil && (c <= ' ' || c > '~') {
-			p.err = fmt.Errorf("a name has the byte %#x", c)
-		}
-	}
-	return string(b)
-}
-
-func (p *parser) digest() digest.Digest {
-	d := digest.Digest(p.take(digest.Size))
-	if p.err == nil && d.IsZero() {
-		p.err = errors.New("a digest is zero")
-	}
-	return d
-}
-
-func (p *parser) entry() Entry {
-	flags := p.take(1)[0]
-	e := Entry{Kind: Kind(flags &^ withBase), Digest: p.digest(), Size: p.number(MaxContent)}
+func takeEntry(p *take.Taker) Entry {
+	flags := p.Bytes(1)[0]
+	e := Entry{Kind: Kind(flags &^ withBase), Digest: p.Digest(), Size: p.Number(MaxContent)}
 	if flags&withBase != 0 {
-		e.Base = p.digest()
+		e.Base = p.Digest()
 	}
-	if p.err == nil && (e.Kind < Object || e.Kind >= lastKind) {
-		p.err = fmt.Errorf("a content of kind %d", e.Kind)
+	if e.Kind < Object || e.Kind >= lastKind {
+		p.Fail(fmt.Errorf("a content of kind %d", e.Kind))
 	}
 	return e
 }
 
-func (p *parser) stream() Stream {
-	b := p.take(3)
-	s := Stream{Class: Class(b[0] >> 4), Form: Form(b[0] & 15), Method: Method(b[1]), Coding: Coding(b[2]), Count: int(p.number(MaxEntries))}
-	s.Raw, s.Stored = p.number(MaxBody), p.number(MaxBody)
+func takeStream(p *take.Taker) Stream {
+	b := p.Bytes(3)
+	s := Stream{Class: Class(b[0] >> 4), Form: Form(b[0] & 15), Method: Method(b[1]), Coding: Coding(b[2]), Count: int(p.Number(MaxEntries))}
+	s.Raw, s.Stored = p.Number(MaxBody), p.Number(MaxBody)
 	return s
 }
 

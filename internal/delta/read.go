@@ -50,7 +50,7 @@ func Inspect(r io.Reader) (*Update, error) {
 }
 
 func read(r io.Reader, verify func(*Update) error) (*Update, error) {
-	prologue, err := take(nil, r, prologueSize)
+	prologue, err := readOn(nil, r, prologueSize)
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +73,13 @@ func read(r io.Reader, verify func(*Update) error) (*Update, error) {
 	if u.Pieces() > maxPieces {
 		return nil, fmt.Errorf("%d pieces, more than %d", u.Pieces(), maxPieces)
 	}
-	signed, err := take(prologue, r, int(headSize)+u.Pieces()*hashSize)
+	signed, err := readOn(prologue, r, int(headSize)+u.Pieces()*hashSize)
 	if err != nil {
 		return nil, err
 	}
 	u.ID = sha256.Sum256(signed)
 	u.hashes = signed[prologueSize+int(headSize):]
-	tail, err := take(nil, r, signatures*signatureSize)
+	tail, err := readOn(nil, r, signatures*signatureSize)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,8 @@ func read(r io.Reader, verify func(*Update) error) (*Update, error) {
 	return u, nil
 }
 
-// take reads n bytes behind those of b. Memory grows with what really comes.
-func take(b []byte, r io.Reader, n int) ([]byte, error) {
+// readOn reads n bytes behind those of b. Memory grows with what really comes.
+func readOn(b []byte, r io.Reader, n int) ([]byte, error) {
 	const step = 1 << 20
 	for n > 0 {
 		k := min(n, step)
