@@ -121,7 +121,7 @@ func (p *puller) readManifest(ctx context.Context) (err error) {
 		}
 	}
 	w := &row{ctx: ctx, x: p.x, list: list, from: &fetched{p: p}}
-	if err := w.from.(*fetched).ask(list, nil); err != nil {
+	if err := w.from.(*fetched).ask(list); err != nil {
 		return err
 	}
 	var b bytes.Buffer
@@ -243,12 +243,12 @@ func (p *puller) contents(ctx context.Context) error {
 		return err
 	}
 	defer sp.close()
-	known, err := p.locate(ctx, need, sp)
-	if err != nil {
+	from := &fetched{p: p, spool: sp}
+	var until int64
+	if from.known, until, err = p.locate(ctx, need, sp); err != nil {
 		return err
 	}
-	from := &fetched{p: p, known: known, spool: sp}
-	if err := from.ask(need, known); err != nil {
+	if err := from.ask(need); err != nil {
 		return err
 	}
 	w := &row{ctx: ctx, x: p.x, list: need, from: from}
@@ -256,7 +256,7 @@ func (p *puller) contents(ctx context.Context) error {
 		if err := p.make(c, w); err != nil {
 			return fmt.Errorf("%s %s: %w", c.Kind, c.Digest, err)
 		}
-		if sp.size > spoolLimit {
+		if sp.size > spoolLimit && c.End() > until {
 			if err := p.env.Store.Commit(); err != nil {
 				return err
 			}

@@ -9,8 +9,6 @@ import (
 	"os"
 
 	"github.com/instar-os/instar/internal/chunk"
-	"github.com/instar-os/instar/internal/digest"
-	"github.com/instar-os/instar/internal/system"
 )
 
 // A row reads contents out of chunks, both in the order of the index. The chunk
@@ -71,8 +69,8 @@ func (w *row) next() (err error) {
 // that was asked for.
 type fetched struct {
 	p       *puller
-	known   map[chunk.ID]known
-	spool   *spool // takes what is fetched; nil: nothing is kept
+	known   map[int]known // by the numbers of chunks
+	spool   *spool        // takes what is fetched; nil: nothing is kept
 	body    io.Reader
 	done    int64
 	total   int64
@@ -88,12 +86,12 @@ type known struct {
 }
 
 // ask asks for the chunks that are not known.
-func (f *fetched) ask(list []int, have map[chunk.ID]known) (err error) {
+func (f *fetched) ask(list []int) (err error) {
 	var missing []int
 	for _, i := range list {
 		c := f.p.x.Chunks[i]
 		f.total += c.Stored
-		if _, ok := have[c.ID]; !ok {
+		if _, ok := f.known[i]; !ok {
 			missing = append(missing, i)
 		} else {
 			f.resumed += c.Stored
@@ -109,7 +107,7 @@ func (f *fetched) ask(list []int, have map[chunk.ID]known) (err error) {
 func (f *fetched) chunk(i int) ([]byte, error) {
 	c := f.p.x.Chunks[i]
 	f.raw = append(f.raw[:0], make([]byte, c.Raw)...)
-	if k, ok := f.known[c.ID]; ok {
+	if k, ok := f.known[i]; ok {
 		if _, err := k.from.ReadAt(f.raw, k.at); err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
@@ -185,122 +183,4 @@ func (s *spool) each(f func(id chunk.ID, at int64)) {
 		f(chunk.ID(head[:16]), s.size+spoolHead)
 		s.size += spoolHead + int64(n)
 	}
-}
-
-// worthSeeds is how many bytes must be missing before the device's own contents
-// are cut to find some of them: it reads all of them.
-const worthSeeds = 256 << 10
-
-// locate finds the chunks that the spool, objects of the store, and boot parts
-// have.
-func (p *puller) locate(ctx context.Context, need []int, sp *spool) (map[chunk.ID]known, error) {
-	want, found := map[chunk.ID]bool{}, map[chunk.ID]known{}
-	var missing int64
-	for _, i := range need {
-		want[p.x.Chunks[i].ID] = true
-	}
-	sp.each(func(id chunk.ID, at int64) {
-		if want[id] {
-			found[id] = known{sp.f, at}
-		}
-	})
-	for _, i := range need {
-		if c := p.x.Chunks[i]; found[c.ID].from == nil {
-			missing += c.Raw
-		}
-	}
-	if missing < worthSeeds {
-		return found, nil
-	}
-	return found, p.seeds(func(size int64, open func() (io.ReaderAt, error)) error {
-		if err := ctx.Err(); err != nil || size < chunk.MinSize {
-			return err
-		}
-		r, err := open()
-		if err != nil || r == nil {
-			return nil // what is not there is no seed
-		}
-		err = chunk.Each(io.NewSectionReader(r, 0, size), func(at int64, b []byte) error {
-			if id := chunk.IDOf(b); want[id] && found[id].from == nil {
-				found[id] = known{lazy(open), at}
-			}
-			return nil
-		})
-		if c, ok := r.(io.Closer); ok {
-			c.Close()
-		}
-		return err
-	})
-}
-
-// lazy opens what it reads each time, for there may be thousands.
-type lazy func() (io.ReaderAt, error)
-
-// ReadAt implements io.ReaderAt.
-func (l lazy) ReadAt(b []byte, off int64) (int, error) {
-	r, err := l()
-	if err != nil {
-		return 0, err
-	}
-	if c, ok := r.(io.Closer); ok {
-		defer c.Close()
-	}
-	return r.ReadAt(b, off)
-}
-
-// seeds calls f for the contents of what runs, or of all systems of a store that
-// runs none.
-func (p *puller) seeds(f func(size int64, open func() (io.ReaderAt, error)) error) error {
-	st := p.env.Store
-	systems := []digest.Digest{p.env.Running}
-	if p.env.Running.IsZero() {
-		var err error
-		if systems, err = st.Systems(); err != nil {
-			return err
-		}
-	}
-	c, err := st.Closure(systems...)
-	if err != nil {
-		return err
-	}
-	for _, o := range c.Objects {
-		err := f(o.Size, func() (io.ReaderAt, error) {
-			file, err := st.Open(o.Digest)
-			if err != nil {
-				return nil, err
-			}
-			return file, nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for _, o := range c.Images {
-		if err := f(o.Size, func() (io.ReaderAt, error) { return os.Open(st.ImagePath(o.Digest)) }); err != nil {
-			return err
-		}
-	}
-	return p.bootSeeds(systems, f)
-}
-
-func (p *puller) bootSeeds(systems []digest.Digest, f func(int64, func() (io.ReaderAt, error)) error) error {
-	if p.env.Part == nil {
-		return nil
-	}
-	for _, d := range systems {
-		m, err := p.env.Store.System(d)
-		if err != nil {
-			return err
-		}
-		for _, o := range []system.Object{m.Kernel.Image, m.Kernel.Initrd} {
-			part := p.env.Part(o) // found once: it is hashed
-			if part == nil {
-				continue
-			}
-			if err := f(o.Size, func() (io.ReaderAt, error) { return part, nil }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
