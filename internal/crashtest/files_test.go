@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -12,6 +13,16 @@ import (
 )
 
 func text(name string, n int) []byte { return bytes.Repeat([]byte(name+"\n"), n/(len(name)+1)+1)[:n] }
+
+// noise is content that nothing compresses, always the same for a seed.
+func noise(seed, n int) []byte {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(uint64(seed), 1))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
 
 // oneOf reads a file and says which of the contents it has; absent is nil.
 func oneOf(path string, contents map[string][]byte) (string, error) {

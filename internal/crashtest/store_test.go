@@ -140,6 +140,9 @@ func putStream() *crashtest.Scenario {
 // kernel.
 const kernelOnly = 3
 
+// largeOne is a version that takes many pieces and chunks to bring.
+const largeOne = 70
+
 // putVersion makes a system whose parts are partly those of other versions.
 func putVersion(s *store.Store, n int) (digest.Digest, error) {
 	own := n
@@ -153,7 +156,11 @@ func putVersion(s *store.Store, n int) (digest.Digest, error) {
 		return system.Object{Digest: d, Size: int64(len(b))}
 	}
 	t := tree.New()
-	for path, b := range map[string][]byte{"bin/same": text("same", 700), "bin/own": text(fmt.Sprintf("own %d", own), 700), "etc/small": []byte("x")} {
+	files := map[string][]byte{"bin/same": text("same", 700), "bin/own": text(fmt.Sprintf("own %d", own), 700), "etc/small": []byte("x")}
+	if n == largeOne {
+		files["bin/large"], files["bin/larger"] = noise(n, 36<<10), noise(n+1, 40<<10)
+	}
+	for path, b := range files {
 		o := put(b)
 		failed = errors.Join(failed, t.Put(path, tree.Entry{Kind: tree.File, Mode: 0o644, Size: o.Size, Digest: o.Digest}))
 	}

@@ -22,8 +22,9 @@ import (
 
 func updateScenarios() []*crashtest.Scenario {
 	return []*crashtest.Scenario{
-		receive("update: receive a delta", 2, delta), receive("update: receive all", 2, complete), receive("update: receive a kernel alone", kernelOnly, delta),
-		receive("update: pull chunks", 2, chunks), collectSlots()}
+		receive("update: receive a delta", 2, delta, 0), receive("update: receive all", 2, complete, 0), receive("update: receive a kernel alone", kernelOnly, delta, 0),
+		receive("update: go on receiving", largeOne, delta, 70<<10), receive("update: pull chunks", 2, chunks, 0), receive("update: go on pulling", largeOne, chunks, 70<<10),
+		collectSlots()}
 }
 
 // fileSlot is a boot slot that is a file with the name of its system.
@@ -166,83 +167,124 @@ func pulled(s *store.Store, sys digest.Digest, key trust.Private) (func() update
 	}, nil
 }
 
-// receive is an update as a device applies it: the stream, the root that says
-// that its slot is staged, and the end of what it kept.
-func receive(name string, to int, way int) *crashtest.Scenario {
-	key, err := trust.NewKey(bytes.NewReader(bytes.Repeat([]byte{7}, 32)))
-	if err != nil {
-		panic(err)
+// sent is an update on its way to a device with the first version.
+type sent struct {
+	v1, v2 digest.Digest
+	key    trust.Private
+	stream []byte
+	packs  func() update.Packs      // nil: it is a stream
+	parts  map[digest.Digest][]byte // what boot slots have
+}
+
+func send(to, way int) (*sent, error) {
+	u := &sent{parts: map[digest.Digest][]byte{}}
+	var err error
+	if u.key, err = trust.NewKey(bytes.NewReader(bytes.Repeat([]byte{7}, 32))); err != nil {
+		return nil, err
 	}
-	var v1, v2 digest.Digest
-	var stream bytes.Buffer
-	var packs func() update.Packs
-	parts := map[digest.Digest][]byte{}
-	err = elsewhere(func(s *store.Store) (err error) {
-		if v1, err = putVersion(s, 1); err != nil {
+	return u, elsewhere(func(s *store.Store) (err error) {
+		if u.v1, err = putVersion(s, 1); err != nil {
 			return err
 		}
-		if v2, err = putVersion(s, to); err != nil {
+		if u.v2, err = putVersion(s, to); err != nil {
 			return err
 		}
-		m, err := s.System(v1)
+		m, err := s.System(u.v1)
 		if err != nil {
 			return err
 		}
 		for d := range bootParts(m) {
-			if parts[d], err = s.Bytes(d, 1<<20); err != nil {
+			if u.parts[d], err = s.Bytes(d, 1<<20); err != nil {
 				return err
 			}
 		}
-		o := pack.Options{Keys: []trust.Private{key}, Piece: 12, Scratch: s.Dir()}
+		o := pack.Options{Keys: []trust.Private{u.key}, Piece: 12, Solid: 38 << 10, Scratch: s.Dir()}
 		switch way {
 		case delta:
-			o.Bases = []digest.Digest{v1}
+			o.Bases = []digest.Digest{u.v1}
 		case chunks:
-			packs, err = pulled(s, v2, key)
+			u.packs, err = pulled(s, u.v2, u.key)
 			return err
 		}
-		_, err = pack.Write(ctx, s, v2, o, &stream)
+		var b bytes.Buffer
+		_, err = pack.Write(ctx, s, u.v2, o, &b)
+		u.stream = b.Bytes()
 		return err
 	})
+}
+
+// take is what the device makes of the first bytes of it: of the stream, or of
+// what packs have.
+func (u *sent) take(s *store.Store, k durable.FS, limit int64) (*update.Received, error) {
+	env := &update.Env{Store: s, Keys: trust.Keys{u.key.Public()}, Running: u.v1, FS: k,
+		Part: func(o system.Object) update.Content {
+			if b, ok := u.parts[o.Digest]; ok {
+				return bytes.NewReader(b)
+			}
+			return nil
+		}}
+	if u.packs == nil {
+		return update.Receive(ctx, update.Stream(io.LimitReader(bytes.NewReader(u.stream), limit)), env)
+	}
+	packs := u.packs()
+	ranges := packs.Ranges
+	packs.Ranges = func(list []chunk.Range) (io.Reader, error) {
+		r, err := ranges(list)
+		return upTo{r, &limit}, err
+	}
+	return update.Pull(ctx, packs, env)
+}
+
+// upTo reads until nothing is left, of several readers.
+type upTo struct {
+	r    io.Reader
+	left *int64
+}
+
+func (u upTo) Read(b []byte) (int, error) {
+	if *u.left <= 0 {
+		return 0, io.EOF
+	}
+	n, err := u.r.Read(b[:min(int64(len(b)), *u.left)])
+	*u.left -= int64(n)
+	return n, err
+}
+
+// everything is no limit.
+const everything = 1 << 40
+
+// receive is an update as a device applies it: the stream, the root that says
+// that its slot is staged, and the end of what it kept. With cut bytes of it, an
+// attempt before has ended there.
+func receive(name string, to, way int, cut int64) *crashtest.Scenario {
+	u, err := send(to, way)
 	if err != nil {
 		panic(err)
 	}
+	setup := setupVersion(1, "r")
 	return &crashtest.Scenario{
-		Name:  name,
-		Setup: setupVersion(1, "r"),
+		Name: name,
+		Setup: func(e *crashtest.Env) error {
+			if err := setup(e); err != nil || cut == 0 {
+				return err
+			}
+			return within(e.Dir, durable.FS{}, func(s *store.Store) error {
+				_, err := u.take(s, durable.FS{}, cut)
+				if !errors.Is(err, update.ErrCut) {
+					return fmt.Errorf("the attempt before: %v", err)
+				}
+				return nil
+			})
+		},
 		Run: func(e *crashtest.Env) error {
 			return within(e.Dir, e.FS, func(s *store.Store) error {
-				env := &update.Env{Store: s, Keys: trust.Keys{key.Public()}, Running: v1, FS: e.FS,
-					Part: func(o system.Object) update.Content {
-						if b, ok := parts[o.Digest]; ok {
-							return bytes.NewReader(b)
-						}
-						return nil
-					}}
-				var r *update.Received
-				var err error
-				if way == chunks {
-					r, err = update.Pull(ctx, packs(), env)
-				} else {
-					r, err = update.Receive(ctx, update.Stream(bytes.NewReader(stream.Bytes())), env)
-				}
+				r, err := u.take(s, e.FS, everything)
 				if err != nil {
 					return err
 				}
 				e.Ack("received")
-				for d := range bootParts(r.Manifest) { // the slot is staged
-					if _, ok := parts[d]; ok || d == r.Manifest.Kernel.Init.Digest {
-						continue
-					}
-					part, err := r.Part(system.Object{Digest: d})
-					if err != nil {
-						return err
-					}
-					if c, ok := part.(io.Closer); ok {
-						if err := c.Close(); err != nil {
-							return err
-						}
-					}
+				if err := u.stage(r); err != nil {
+					return err
 				}
 				if err := s.SetRoot("r", r.System); err != nil {
 					return err
@@ -253,7 +295,7 @@ func receive(name string, to int, way int) *crashtest.Scenario {
 		},
 		Check: func(st *crashtest.State) (got string, err error) {
 			err = within(st.Dir, durable.FS{}, func(s *store.Store) error {
-				got, err = received(s, st, v1, v2)
+				got, err = received(s, st, u.v1, u.v2)
 				return err
 			})
 			if err != nil {
@@ -262,6 +304,25 @@ func receive(name string, to int, way int) *crashtest.Scenario {
 			return acknowledged(st, got)
 		},
 	}
+}
+
+// stage reads what a slot is made of.
+func (u *sent) stage(r *update.Received) error {
+	for d := range bootParts(r.Manifest) {
+		if _, ok := u.parts[d]; ok || d == r.Manifest.Kernel.Init.Digest {
+			continue
+		}
+		part, err := r.Part(system.Object{Digest: d})
+		if err != nil {
+			return err
+		}
+		if c, ok := part.(io.Closer); ok {
+			if err := c.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // received checks a device's store: nothing is damaged, and each system that is
