@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/instar-os/instar/internal/plan"
 	"github.com/instar-os/instar/internal/store"
 	"github.com/instar-os/instar/internal/system"
-	"github.com/instar-os/instar/internal/trust"
 	"github.com/instar-os/instar/internal/wire"
 )
 
@@ -195,7 +193,9 @@ func (e *ends) compare() (*plan.Plan, error) {
 		return plan.Only(e.only, e.to), nil
 	}
 	if _, err := e.st.System(e.from); err != nil {
-		return plan.Only(m, e.to), nil
+		p := plan.Only(m, e.to)
+		p.Verdicts = append(p.Verdicts, plan.InTime(e.st, nil, m))
+		return p, nil
 	}
 	return plan.Compare(e.st, e.from, e.to, e.o.files)
 }
@@ -236,61 +236,4 @@ func (e *ends) size(ctx context.Context, p *plan.Plan, rates []int64) error {
 		p.Update.Times = append(p.Update.Times, plan.Time{Rate: n, Seconds: float64(r.Size) * 8 / float64(n)})
 	}
 	return nil
-}
-
-// signers are the keys of the update: those that were named, else one that
-// nobody trusts, for a file of the right size.
-func (e *ends) signers() ([]trust.Private, error) {
-	keys, err := readKeys(e.o.keys)
-	if !errors.Is(err, errNoKey) {
-		return keys, err
-	}
-	k, err := trust.NewKey(strings.NewReader(strings.Repeat("plan", 8)))
-	return []trust.Private{k}, err
-}
-
-// ask adds what the machine itself says of the update.
-func (e *ends) ask(ctx context.Context, p *plan.Plan) error {
-	if _, err := readKeys(e.o.keys); e.made && errors.Is(err, errNoKey) || e.file == "" {
-		p.Verdicts = append(p.Verdicts, plan.Verdict{What: "machine", OK: true, Text: "not asked: it answers to an update that is signed (--key)"})
-		return nil
-	}
-	u, err := origin.File(e.file)
-	if err != nil {
-		return err
-	}
-	defer u.Close()
-	c, err := e.device.Check(ctx, wire.UpdateRequest{}, wire.Outgoing{Front: u.Front(), Body: u.Body})
-	if err != nil {
-		p.Verdicts = append(p.Verdicts, plan.Verdict{What: "machine", Text: remote(err).Error()})
-		return nil
-	}
-	p.Verdicts = append(p.Verdicts, answers(c)...)
-	return nil
-}
-
-// questions are what a machine looks at, by the codes of problems.
-var questions = []struct{ what, codes string }{
-	{"machine: it is the one", "machine base same boot"}, {"machine: age", "older"}, {"machine: space", "space"}, {"machine: drivers in use", "driver"},
-	{"machine: data", "data"}, {"machine: verdicts", "verdict trial"},
-}
-
-func answers(c wire.UpdateChecked) []plan.Verdict {
-	var all []plan.Verdict
-	for _, q := range questions {
-		v := plan.Verdict{What: q.what, OK: true}
-		for _, p := range c.Problems {
-			if strings.Contains(" "+q.codes+" ", " "+p.Code+" ") {
-				if v.OK = false; v.Text != "" {
-					v.Text += "; "
-				}
-				v.Text += p.Text
-			}
-		}
-		if v.OK && q.codes == "space" {
-			v.Text = fmt.Sprintf("%s at most of %s", bytesText(c.Need), bytesText(c.Free))
-		}
-		all = append(all, v)
-	}
-	return all
 }

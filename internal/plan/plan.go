@@ -124,7 +124,7 @@ func compare(st *store.Store, from, to digest.Digest, files bool) (*Plan, error)
 		return nil, fmt.Errorf("the one is of %s on %s, the other of %s on %s", a.Machine, a.Arch, b.Machine, b.Arch)
 	}
 	p := &Plan{Machine: b.Machine, Arch: b.Arch, From: from, To: to, Packages: packages(a.Packages, b.Packages),
-		Containers: containers(a, b), Data: data(a, b), Verdicts: verdicts(a, b)}
+		Containers: containers(a, b), Data: data(a, b), Verdicts: append(verdicts(a, b), InTime(st, a, b))}
 	p.Reboot = reboot(a, b, p)
 	p.Files, err = compareFiles(st, a, b, files)
 	return p, err

@@ -58,7 +58,7 @@ type Progress struct {
 
 // Problem is what speaks against an update. A Grave one cannot be overruled.
 type Problem struct {
-	Code  string `json:"code"` // of Codes
+	Code  string `json:"code"` // one of those below
 	Text  string `json:"text"`
 	Grave bool   `json:"grave,omitempty"`
 }
@@ -76,6 +76,8 @@ const (
 	Unhealthy  = "trial"    // another trial is under way
 	NoTrial    = "firmware" // cannot try it as it was declared
 	NoPart     = "boot"     // a boot part is neither in the update nor in a slot
+
+	NoProcessor = "realtime" // its tasks were proven on processors that are not there
 )
 
 // Refused says that an update was not applied, and why. Nothing was written.

@@ -176,7 +176,7 @@ func (d *device) preflight(m *system.Manifest, sys digest.Digest) []update.Probl
 	for _, text := range missing {
 		all = append(all, update.Problem{Code: update.NoDriver, Text: text})
 	}
-	return all
+	return append(all, noProcessors(os.DirFS("/sys"), m)...)
 }
 
 // remembered finds what the disk alone says against a system.
