@@ -174,7 +174,8 @@ func (p *puller) bootSeeds(systems []digest.Digest, f func(int64, func() (io.Rea
 			if part == nil {
 				continue
 			}
-			if err := f(o.Size, func() (io.ReaderAt, error) { return part, nil }); err != nil {
+			// It stays open.
+			if err := f(o.Size, func() (io.ReaderAt, error) { return io.NewSectionReader(part, 0, part.Size()), nil }); err != nil {
 				return err
 			}
 		}

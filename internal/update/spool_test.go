@@ -49,7 +49,7 @@ func TestPullSharedChunks(t *testing.T) {
 // grow to; nothing of it comes again.
 func TestPullLargeCut(t *testing.T) {
 	w := updatetest.New(t)
-	files := map[string]string{"usr/lib/large": string(updatetest.Random(20<<20, 1))}
+	files := map[string]string{"usr/lib/large": string(updatetest.Random(12<<20, 1))}
 	for i := range 20 {
 		files[fmt.Sprintf("usr/lib/%d", i)] = string(updatetest.Random(300<<10+i, uint64(50+i)))
 	}
@@ -73,7 +73,7 @@ func TestPullLargeCut(t *testing.T) {
 		}
 		again(t, env)
 	}
-	if limit := int64(27+attempts) << 20; all > limit {
+	if limit := int64(19+attempts) << 20; all > limit {
 		t.Errorf("%d bytes were fetched in %d attempts", all, attempts)
 	}
 }
