@@ -32,6 +32,22 @@ type Task struct {
 // find it in memory.
 const stack = 64 << 10
 
+// BeginAt is Begin for a task that stands on the machine's clock: its events are
+// at offset, and each period from then on, of CLOCK_MONOTONIC, as the definition
+// says with clock: machine.
+func BeginAt(name string, period, offset time.Duration) (*Task, error) {
+	if offset < 0 {
+		return nil, fmt.Errorf("task %s: an offset of %s", name, offset)
+	}
+	t, err := Begin(name, period)
+	if err != nil {
+		return nil, err
+	}
+	first := int64(offset % period)
+	t.next = first + (t.next-first)/t.period*t.period
+	return t, nil
+}
+
 // Begin makes the calling goroutine's thread a task of that name, which has at
 // most 15 bytes. Nothing else runs in the thread from then on. The first event
 // is one period later.

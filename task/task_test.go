@@ -46,3 +46,27 @@ func TestBegin(t *testing.T) {
 		t.Error("a period of 0 is taken")
 	}
 }
+
+// TestBeginAt: events are at the offset of each period of the machine's time.
+func TestBeginAt(t *testing.T) {
+	done := make(chan error)
+	go func() {
+		k, err := BeginAt("placed", 5*time.Millisecond, 12*time.Millisecond)
+		for i := 0; err == nil && i < 3; i++ {
+			if err = k.Wait(); k.next%5_000_000 != 2_000_000 {
+				err = fmt.Errorf("an event at %d ns", k.next)
+			}
+			var now unix.Timespec
+			if e := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); e != nil || now.Nano() < k.next {
+				err = fmt.Errorf("awake at %d, before its event at %d: %v", now.Nano(), k.next, e)
+			}
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := BeginAt("x", time.Second, -1); err == nil {
+		t.Error("an offset before the period is taken")
+	}
+}

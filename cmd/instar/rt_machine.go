@@ -75,7 +75,7 @@ func withoutConditions(all []string) (out []string) {
 }
 
 func describeChain(c system.Chain) string {
-	text := fmt.Sprintf("chain %s (%s): %s at most", c.Name, strings.Join(c.Path, ", "), time.Duration(c.Bound))
+	text := fmt.Sprintf("chain %s (%s): %s at most (%s)", c.Name, strings.Join(c.Path, ", "), time.Duration(c.Bound), c.Source)
 	if c.Reaction > 0 {
 		text += fmt.Sprintf("; reaction within %s", time.Duration(c.Reaction))
 	}

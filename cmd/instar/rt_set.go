@@ -25,6 +25,7 @@ import (
 
 var (
 	errMissed    = errors.New("not all deadlines are met")
+	errChain     = errors.New("not all chains keep their bounds")
 	errUntrusted = errors.New("the analysis is not to be trusted: its certificate does not hold")
 )
 
@@ -45,15 +46,24 @@ func (a *app) checkSet(name string, data []byte) error {
 	if f.Shared > 0 {
 		return a.checkShared(f.Global())
 	}
-	_, report, err := analyse(f)
+	set, report, err := analyse(f)
 	if err != nil {
 		return err
 	}
-	if err := a.print(report, func(w io.Writer) error { return printVerdicts(w, report) }); err != nil {
+	all := setVerdict{Report: report, Chains: judgeChains(f, set, report)}
+	if err := a.print(all, func(w io.Writer) error {
+		if err := printVerdicts(w, report); err != nil {
+			return err
+		}
+		return printChains(w, all.Chains)
+	}); err != nil {
 		return err
 	}
 	if !report.Holds {
 		return errMissed
+	}
+	if slices.ContainsFunc(all.Chains, func(c chainVerdict) bool { return !c.Holds }) {
+		return errChain
 	}
 	return nil
 }
@@ -63,7 +73,7 @@ func analyse(f *taskset.File) (*realtime.Set, *realtime.Report, error) {
 	set := &f.Set
 	report, err := realtime.Analyse(set)
 	if len(f.After) > 0 {
-		set, report, err = chain.Propagate(set, f.After)
+		set, report, err = chain.Propagate(set, f.After, 0)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -285,13 +295,14 @@ func supplyRest(s realtime.Supply) string {
 }
 
 func rtPlotCommand(a *app) *cobra.Command {
-	var task, file string
+	var task, path, file string
 	var until time.Duration
 	cmd := &cobra.Command{
 		Use:   "plot FILE",
 		Short: "Draw the response times or the worst schedule of a set of tasks as SVG",
 		Long: `Prints an SVG image of the proven response times against the deadlines. With --task
-it draws what happens on that task's processor from the critical instant on.`,
+it draws what happens on that task's processor from the critical instant on, with
+--chain where the time of a chain's worst case goes.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			f, err := readSet(args[0])
@@ -306,11 +317,16 @@ it draws what happens on that task's processor from the critical instant on.`,
 				return err
 			}
 			svg := graph.Responses("Response times of "+args[0], report)
-			if task != "" {
+			switch {
+			case path != "":
+				if svg, err = chainPicture(f, set, report, path); err != nil {
+					return err
+				}
+			case task != "":
 				if until == 0 {
 					until = reach(report, task)
 				}
-				c, err := schedule.Critical(set, task, int64(until))
+				c, err := schedule.Critical(set, task, verdictOf(report, task), int64(until))
 				if errors.Is(err, schedule.ErrLong) {
 					return fmt.Errorf("%w: choose a shorter time with --until", err)
 				}
@@ -327,6 +343,8 @@ it draws what happens on that task's processor from the critical instant on.`,
 		},
 	}
 	cmd.Flags().StringVar(&task, "task", "", "draw the schedule of this task's worst case")
+	cmd.Flags().StringVar(&path, "chain", "", "draw this chain of the set")
+	cmd.MarkFlagsMutuallyExclusive("task", "chain")
 	cmd.Flags().DurationVar(&until, "until", 0, "how long to draw (default: the task's busy window)")
 	cmd.Flags().StringVar(&file, "file", "", "file to write (default: standard output)")
 	return cmd

@@ -45,7 +45,9 @@ type Task struct {
 	Distance      time.Duration `yaml:"distance" doc:"Least time between two events, instead of period, for events that do not come regularly." min:"1us" max:"24h"`
 	Deadline      time.Duration `yaml:"deadline" doc:"Time from its event by which a job is done. It may be longer than the period, but not with policy deadline. Default: the period, or the distance." max:"24h"`
 	Jitter        time.Duration `yaml:"jitter" doc:"How much later than its event a job may be ready." max:"24h"`
-	Offset        time.Duration `yaml:"offset" doc:"Time of the first event after the start of the machine's time. The analysis does without it, which is safe." max:"24h"`
+	Clock         string        `yaml:"clock" doc:"machine: its events are at offset, and each period from then on, of the machine's time (CLOCK_MONOTONIC), so that tasks of that clock are known not to come together. own: they begin at any time." enum:"own,machine" default:"own"`
+	Offset        time.Duration `yaml:"offset" doc:"Where its events are in the period of the machine's time. With clock: machine." max:"24h"`
+	After         string        `yaml:"after" is:"task" doc:"CONTAINER.TASK whose jobs release this one's, through a link between their containers, instead of period. Its times are counted from the event of the first task of such a row. For fifo and rr." example:"sampler.read"`
 	Priority      string        `yaml:"priority" is:"priority" or:"integer" min:"1" max:"99" doc:"1 to 99, larger is more urgent, or auto: by deadline, the shortest first, from 49 downwards. For fifo and rr." default:"auto"`
 	CPU           int           `yaml:"cpu" doc:"Processor that it stays on." default:"0" min:"0" max:"1023"`
 	Sections      []Section     `yaml:"sections" doc:"Critical sections: the resources it locks, and for how long. Not with policy deadline."`
@@ -79,6 +81,8 @@ type Chain struct {
 	Reaction time.Duration `yaml:"reaction" doc:"Longest time from a change to the last task's answer." max:"24h" example:"400ms"`
 	Age      time.Duration `yaml:"age" doc:"Largest age of the data that the last task's answer comes from." max:"24h"`
 
+	Communication string `yaml:"communication" doc:"implicit: a job reads what is newest while it runs, and has written by its end. let: each job reads at its event, and its output appears at its deadline, no sooner (logical execution time)." enum:"implicit,let" default:"implicit"`
+
 	// At is where the chain stands, "file:line". Not a key.
 	At string `yaml:"-"`
 }
@@ -109,6 +113,7 @@ func (c *checker) realtime() {
 	}
 	for _, name := range sorted(c.def.Configurations) {
 		c.hosted(join("configurations", name), c.def.Configurations[name])
+		c.released(join("configurations", name), c.def.Configurations[name])
 		c.chains(join("configurations", name), c.def.Configurations[name])
 	}
 }
@@ -149,12 +154,20 @@ func (c *checker) tasks(path string, ct Container) {
 // task checks a task by itself. What the kernel's scheduler cannot do, or does
 // in another way than the analysis knows, is refused here.
 func (c *checker) task(at string, t Task) {
-	if (t.Period == 0) == (t.Distance == 0) {
+	if t.After != "" {
+		c.follower(at, t)
+	} else if (t.Period == 0) == (t.Distance == 0) {
 		if t.Period != 0 {
 			c.wrong(at+".distance", "stands beside period", "use one of them")
 		} else if t.Policy != "other" && !c.isBad(at+".period") && !c.isBad(at+".distance") {
 			c.missing(at, "period", "give the time from one event to the next, or as distance the least time between two")
 		}
+	}
+	if t.Clock == "machine" && t.Period == 0 && !c.isBad(at+".period") && t.After == "" {
+		c.wrong(at+".clock", "has a place only for regular events", "give period instead of distance, or leave clock out")
+	}
+	if t.Offset > 0 && t.Clock != "machine" {
+		c.wrong(at+".offset", "stands on no clock", "add clock: machine, and let the program keep to it")
 	}
 	if t.Policy != "other" && t.WCET == 0 {
 		c.missing(at, "wcet", "give the longest time that a job computes")
@@ -178,6 +191,47 @@ func (c *checker) task(at string, t Task) {
 	}
 	if t.Policy == "deadline" {
 		c.deadlineTask(at, t)
+	}
+}
+
+// follower checks a task that others release.
+func (c *checker) follower(at string, t Task) {
+	given := map[string]bool{"period": t.Period > 0, "distance": t.Distance > 0, "jitter": t.Jitter > 0, "clock": t.Clock == "machine"}
+	for _, key := range sorted(given) {
+		if given[key] {
+			c.wrong(at+"."+key, "stands beside after", "it follows from the task that releases this one; remove it")
+		}
+	}
+	if t.Policy == "deadline" {
+		c.wrong(at+".policy", "the kernel's deadlines begin when a job is ready, but those of a task that another releases begin before", "use fifo or rr")
+	}
+}
+
+// released checks that tasks which others release are in one configuration with
+// those, linked, and that rows of them begin somewhere.
+func (c *checker) released(path string, cfg Configuration) {
+	for i, name := range cfg.Containers {
+		for _, t := range c.def.Containers[name].Tasks {
+			seen, at := map[string]bool{}, name+"."+t.Name
+			for after := t.After; after != ""; {
+				from, task, _ := strings.Cut(after, ".")
+				to, _, _ := strings.Cut(at, ".")
+				before, ok := c.taskOf(cfg, from, task)
+				p := index(path+".containers", i)
+				switch {
+				case !ok:
+					c.wrong(p, fmt.Sprintf("task %s is released by %s, which the configuration does not have", at, after), "add its container, or give the task a period")
+				case seen[after]:
+					c.wrong(p, fmt.Sprintf("task %s releases itself", at), "one task of the row needs a period")
+				case from != to && !linked(cfg, from, to):
+					c.wrong(p, fmt.Sprintf("task %s is released by %s, but there is no sampling or queueing link from %s to %s", at, after, from, to), "declare it under links of the configuration")
+				default:
+					seen[after], at, after = true, after, before.After
+					continue
+				}
+				break
+			}
+		}
 	}
 }
 
@@ -261,7 +315,7 @@ func (c *checker) chains(path string, cfg Configuration) {
 				c.wrong(p, fmt.Sprintf("the configuration has no task %q", name), "tasks are written CONTAINER.TASK; those of a container stand under its tasks")
 			case t.Policy == "other":
 				c.wrong(p, "has policy other, for which nothing is proven", "give it a real-time policy")
-			case t.Period == 0 && j > 0:
+			case t.Period == 0 && t.After == "" && j > 0:
 				c.wrong(p, "has no period: how long data waits for its next job has no bound", "give it period instead of distance")
 			case before != "" && before != ct && !linked(cfg, before, ct):
 				c.wrong(p, fmt.Sprintf("there is no sampling or queueing link from %s to %s", before, ct), "declare it under links of the configuration")

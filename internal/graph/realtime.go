@@ -231,25 +231,33 @@ func Histogram(title, task string, buckets []Bucket, bound, deadline realtime.Ti
 
 // Chain draws where the time of a chain's worst case goes, against its limit (0:
 // none).
-func Chain(title string, stages []chain.Stage, limit realtime.Time) []byte {
+func Chain(title string, v *chain.Verdict, limit realtime.Time) []byte {
 	var names []string
-	for _, s := range stages {
+	for _, s := range v.Stages {
 		names = append(names, s.Task)
 	}
-	bound, exact, source := chain.Bound(stages)
-	facts := fmt.Sprintf("data is through within %s (%s); bars show the general worst case: light is waiting for the next event, blue the response", time.Duration(bound), source)
-	if exact {
-		facts = fmt.Sprintf("data is through within %s, exactly (%s); bars show the general worst case", time.Duration(bound), source)
+	how := ""
+	if v.Exact {
+		how = ", exactly"
 	}
-	c := newChart(title, facts, names, max(chain.Davare(stages), limit), len(names))
+	general := chain.Davare(v.Stages)
+	facts := fmt.Sprintf("data is through within %s%s (%s)", time.Duration(v.Bound), how, v.Source)
+	if v.Bound < general {
+		facts += fmt.Sprintf("; bars show the general worst case of %s", time.Duration(general))
+	}
+	c := newChart(title, facts, names, max(general, limit), len(names))
 	at := realtime.Time(0)
-	for i, s := range stages {
+	for i, s := range v.Stages {
 		c.name(i, s.Task)
-		c.bar(i, "wait", at, at+s.Period)
-		c.bar(i, "run", at+s.Period, at+s.Period+s.Worst)
-		at += s.Period + s.Worst
-		c.note(i, fmt.Sprintf("%s and %s", time.Duration(s.Period), time.Duration(s.Worst)))
-		c.mark(i, "ready", bound)
+		wait := s.Period
+		if s.Event {
+			wait = 0
+		}
+		c.bar(i, "wait", at, at+wait)
+		c.bar(i, "run", at+wait, at+wait+s.Worst)
+		at += wait + s.Worst
+		c.note(i, fmt.Sprintf("%s and %s", time.Duration(wait), time.Duration(s.Worst)))
+		c.mark(i, "ready", v.Bound)
 		if limit > 0 {
 			c.mark(i, "due", limit)
 		}

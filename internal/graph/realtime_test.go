@@ -28,7 +28,7 @@ func pictures(t *testing.T) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := schedule.Critical(greenhouse, "irrigation.control", 60*ms)
+	s, err := schedule.Critical(greenhouse, "irrigation.control", nil, 60*ms)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func pictures(t *testing.T) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	missed, err := schedule.Critical(&bad, "logger.<main>", 60*ms)
+	missed, err := schedule.Critical(&bad, "logger.<main>", nil, 60*ms)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,9 +49,15 @@ func pictures(t *testing.T) map[string][]byte {
 		"schedule.svg":  Schedule("Schedule of greenhouse", s),
 		"missed.svg":    Schedule("Schedule of greenhouse", missed),
 		"histogram.svg": Histogram("Measured responses of greenhouse", "irrigation.control", []Bucket{{1 * ms, 0}, {2 * ms, 3}, {4 * ms, 120}, {8 * ms, 40}, {16 * ms, 2}}, 8*ms, 20*ms),
-		"chain.svg": Chain("Chain of greenhouse", []chain.Stage{{Task: "sensor", Period: 10 * ms, Worst: 2 * ms}, {Task: "control", Period: 20 * ms, Worst: 9 * ms},
-			{Task: "valve", Period: 10 * ms, Worst: 3 * ms}}, 60*ms),
+		"chain.svg": Chain("Chain of greenhouse", judged([]chain.Stage{{Task: "sensor", Period: 10 * ms, Worst: 2 * ms}, {Task: "control", Period: 20 * ms, Worst: 9 * ms},
+			{Task: "valve", Period: 10 * ms, Worst: 3 * ms}}), 60*ms),
 	}
+}
+
+func judged(c []chain.Stage) *chain.Verdict {
+	v := &chain.Verdict{Stages: c}
+	v.Bound, v.Exact, v.Source = chain.Bound(c)
+	return v
 }
 
 // TestRealtimePictures: every picture is XML whose words are all there, the same

@@ -84,8 +84,7 @@ func (s *Set) judge(cpu int, tasks []*Task, plain bool, r *Report) {
 		s.deadlines(cpu, loads[:first], tasks, r)
 	}
 	for i := first; i < len(loads); i++ {
-		above, beside := rivals(loads, i)
-		v := loads[i].respond(above, beside)
+		v := loads[i].best(loads, i)
 		v.CPU = cpu
 		r.Holds = r.Holds && v.Holds
 		r.Tasks = append(r.Tasks, v)
@@ -116,7 +115,7 @@ func (s *Set) deadlines(cpu int, loads []load, tasks []*Task, r *Report) {
 		case !d.Holds && ok:
 			v.Bound, v.Why = bound, "its own jobs end in time, but of all deadline tasks of the CPU "+d.Why
 		case d.Holds && ok && bound <= l.due:
-			v.Bound, v.Exact = bound, l.exact && v.Blocking == 0
+			v.Bound, v.Exact = bound, l.exact && v.Blocking == 0 && !clocked(loads, 0)
 		case d.Holds:
 			v.Bound = l.due
 		}
@@ -154,7 +153,9 @@ func (t *Task) urgency() int {
 func (s *Set) load(t *Task, plain bool) load {
 	l := load{name: t.Name, cost: s.cost(t), period: t.Period, jitter: t.Jitter, release: t.Jitter, due: t.due(),
 		urgency: t.urgency(), in: &s.Supply, turns: t.Policy == RoundRobin || t.Suspension > 0}
-	l.own = add(l.cost, t.Suspension)
+	if l.own = add(l.cost, t.Suspension); t.Suspension == 0 {
+		l.clock, l.offset = t.Clock, t.Offset%t.Period
+	}
 	l.exact = t.Suspension == 0 && t.Policy != RoundRobin && t.NonPreemptive == 0 && len(t.Sections) == 0 && s.Supply.whole()
 	if t.Suspension > 0 {
 		if !plain && t.Policy != Deadline && t.due() <= t.Period {
@@ -319,10 +320,11 @@ func (s *Set) assumptions() []string {
 	if len(s.shared) > 0 {
 		all = append(all, "a task that waits for a resource which other processors lock, or holds it, is not preempted; waits are served in order, and each section is entered once a job")
 	}
-	for i := range s.Tasks {
-		if len(s.Tasks[i].Sections) > 0 {
-			return append(all, "critical sections are not nested")
-		}
+	if slices.ContainsFunc(s.Tasks, func(t Task) bool { return t.Clock != "" }) {
+		all = append(all, "events of tasks with a clock are at their offset on it and at each period from then on, no earlier and no later; deadline tasks are analysed as if all came together")
+	}
+	if slices.ContainsFunc(s.Tasks, func(t Task) bool { return len(t.Sections) > 0 }) {
+		all = append(all, "critical sections are not nested")
 	}
 	return all
 }

@@ -20,6 +20,8 @@ type load struct {
 	in       *Supply
 	turns    bool // it gives way to equally urgent tasks: round robin, or it suspends itself
 	exact    bool // a response as long as the bound can happen
+	clock    string
+	offset   Time // of its events on that clock
 }
 
 // Limits of the search, over which the analysis gives up and says so.
@@ -40,17 +42,18 @@ type Job struct {
 
 // Response is the verdict over one task of fixed priority, and its certificate.
 type Response struct {
-	Task     string `json:"task"`
-	CPU      int    `json:"cpu"`
-	Holds    bool   `json:"holds"`
-	Bound    Time   `json:"bound,omitempty"` // no job takes longer from its event to its end; 0: none is known
-	Deadline Time   `json:"deadline"`
-	Exact    bool   `json:"exact"` // a job can take that long
-	Blocking Time   `json:"blocking,omitempty"`
-	Window   Time   `json:"window,omitempty"` // length of the longest busy window
-	Jobs     []Job  `json:"jobs,omitempty"`   // of the window, all that can bind
-	Critical int    `json:"critical"`         // index in Jobs of the one that binds
-	Why      string `json:"why,omitempty"`    // it does not hold
+	Task     string  `json:"task"`
+	CPU      int     `json:"cpu"`
+	Holds    bool    `json:"holds"`
+	Bound    Time    `json:"bound,omitempty"` // no job takes longer from its event to its end; 0: none is known
+	Deadline Time    `json:"deadline"`
+	Exact    bool    `json:"exact"` // a job can take that long
+	Blocking Time    `json:"blocking,omitempty"`
+	Window   Time    `json:"window,omitempty"` // length of the longest busy window
+	Jobs     []Job   `json:"jobs,omitempty"`   // of the window, all that can bind
+	Critical int     `json:"critical"`         // index in Jobs of the one that binds
+	Phases   *Phases `json:"phases,omitempty"` // the certificate, instead of Jobs, when it rests upon offsets
+	Why      string  `json:"why,omitempty"`    // it does not hold
 }
 
 // Slack is what the deadline leaves.

@@ -45,10 +45,17 @@ type Task struct {
 	CPU      int    `json:"cpu"`
 	Policy   Policy `json:"policy"`
 	WCET     Time   `json:"wcet"`
+	BCET     Time   `json:"bcet,omitempty"`     // the least that a job needs, when that is known
 	Period   Time   `json:"period"`             // or least distance of two events
 	Deadline Time   `json:"deadline,omitempty"` // 0: Period; may be longer than it
 	Jitter   Time   `json:"jitter,omitempty"`
 	Priority int    `json:"priority,omitempty"` // 1 to 99, larger is more urgent; FIFO and RoundRobin
+
+	// Clock is what its events stand on, at Offset and each Period from then on;
+	// those of tasks with the same clock have known distances. "": a clock of its
+	// own, or none, when Period is only the least distance.
+	Clock  string `json:"clock,omitempty"`
+	Offset Time   `json:"offset,omitempty"`
 
 	// NonPreemptive is the longest time that it runs without giving way.
 	NonPreemptive Time      `json:"nonPreemptive,omitempty"`
@@ -144,6 +151,10 @@ func (t *Task) check() error {
 		return errors.New("its name is empty, too long or unprintable")
 	case t.Policy != FIFO && t.Policy != RoundRobin && t.Policy != Deadline:
 		return fmt.Errorf("policy %q is none of fifo, rr, deadline", t.Policy)
+	case t.Offset != 0 && t.Clock == "":
+		return errors.New("its offset is on no clock")
+	case len(t.Clock) > 128 || strings.ContainsFunc(t.Clock, func(r rune) bool { return r < ' ' }):
+		return errors.New("its clock's name is too long or unprintable")
 	case t.CPU < 0:
 		return fmt.Errorf("CPU %d", t.CPU)
 	case t.WCET <= 0 || t.Period <= 0:
@@ -158,10 +169,12 @@ func (t *Task) check() error {
 		return errors.New("it suspends itself, but suspensions does not say how often")
 	case t.Suspensions < 0 || t.Suspensions > 1000:
 		return fmt.Errorf("%d suspensions", t.Suspensions)
+	case t.BCET < 0 || t.BCET > t.WCET:
+		return errors.New("its bcet must not be longer than its wcet")
 	case t.NonPreemptive > t.WCET:
 		return errors.New("it cannot be non-preemptive for longer than its wcet")
 	}
-	for _, v := range []Time{t.WCET, t.Period, t.Deadline, t.Jitter, t.NonPreemptive, t.Suspension} {
+	for _, v := range []Time{t.WCET, t.Period, t.Deadline, t.Jitter, t.NonPreemptive, t.Suspension, t.Offset} {
 		if v < 0 || v > MaxTime {
 			return fmt.Errorf("a time of %d ns is not between 0 and %d", v, MaxTime)
 		}

@@ -12,9 +12,9 @@ import (
 
 // kind of random sets.
 type kind struct {
-	name                                                             string
-	deadlines, jitter, sections, stiff, long, equal, suspend, supply bool
-	protocol                                                         rt.Protocol
+	name                                                                     string
+	deadlines, jitter, sections, stiff, long, equal, suspend, supply, clocks bool
+	protocol                                                                 rt.Protocol
 }
 
 func draw(r *rand.Rand, k kind) *rt.Set {
@@ -56,6 +56,18 @@ func draw(r *rand.Rand, k kind) *rt.Set {
 		case k.suspend && r.IntN(2) == 0:
 			t.Suspension, t.Suspensions = 1+rt.Time(r.IntN(3)), 1
 		}
+		if k.clocks {
+			t.Period = []rt.Time{5, 6, 8, 10, 12, 15, 20}[r.IntN(7)]
+			t.WCET = 1 + rt.Time(r.IntN(max(1, int(t.Period)*3/(2*n))))
+			t.Deadline = min(t.Deadline, 2*t.Period)
+			t.NonPreemptive = min(t.NonPreemptive, t.WCET)
+			for i := range t.Sections {
+				t.Sections[i].Length = min(t.Sections[i].Length, t.WCET)
+			}
+			if t.Clock = []string{"", "a", "a", "a", "b", "b"}[r.IntN(6)]; t.Clock != "" {
+				t.Offset = rt.Time(r.IntN(2 * int(t.Period)))
+			}
+		}
 		s.Tasks = append(s.Tasks, t)
 	}
 	return s
@@ -83,6 +95,11 @@ var kinds = []kind{
 	{name: "earliest deadline, in a part of the processor", deadlines: true, supply: true, long: true},
 	{name: "earliest deadline, jitter, in a part", deadlines: true, supply: true, jitter: true},
 	{name: "a part, inheritance", supply: true, sections: true, deadlines: true},
+	{name: "clocks", clocks: true},
+	{name: "clocks, jitter", clocks: true, jitter: true},
+	{name: "clocks, equal priorities, long deadlines", clocks: true, equal: true, long: true, jitter: true},
+	{name: "clocks, in a part of the processor", clocks: true, supply: true},
+	{name: "clocks, everything", clocks: true, deadlines: true, jitter: true, sections: true, stiff: true, long: true, suspend: true},
 	{name: "everything", deadlines: true, jitter: true, sections: true, stiff: true, long: true, suspend: true},
 }
 
@@ -91,11 +108,21 @@ var kinds = []kind{
 func pattern(s *rt.Set, r *rand.Rand, until rt.Time) []event {
 	var all []event
 	style := r.IntN(3)
+	base := map[string]rt.Time{}
 	for i := range s.Tasks {
 		t := &s.Tasks[i]
 		at := -t.Jitter
 		if style > 0 {
 			at = rt.Time(r.IntN(int(t.Period)))
+		}
+		if t.Clock != "" {
+			if _, ok := base[t.Clock]; !ok {
+				base[t.Clock] = -rt.Time(r.IntN(120))
+			}
+			for at = base[t.Clock] + t.Offset; at > -t.Jitter+t.Period; at -= t.Period {
+			}
+			for ; at < -t.Jitter; at += t.Period { // those before are over
+			}
 		}
 		last := rt.Time(-1 << 40)
 		for first := true; at < until; first = false {
@@ -108,7 +135,7 @@ func pattern(s *rt.Set, r *rand.Rand, until rt.Time) []event {
 			last = e.ready
 			all = append(all, e)
 			at += t.Period
-			if style == 2 && r.IntN(3) == 0 {
+			if style == 2 && t.Clock == "" && r.IntN(3) == 0 {
 				at += rt.Time(r.IntN(int(t.Period)))
 			}
 		}
@@ -166,11 +193,21 @@ func verdict(r *rt.Report, name string) *rt.Response {
 
 // TestExact makes the very case that a bound says it can be reached in.
 func TestExact(t *testing.T) {
+	phases := 0
+	defer func() {
+		if t.Logf("%d of them by offsets", phases); phases < 10 {
+			t.Errorf("%d exact verdicts rest upon offsets: they say nothing", phases)
+		}
+	}()
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(12, uint64(len(k.name))))
 			exact := 0
-			for range 20 {
+			sets := 20
+			if k.clocks {
+				sets = 150
+			}
+			for range sets {
 				s := draw(r, k)
 				rep, err := rt.Analyse(s)
 				if err != nil {
@@ -182,6 +219,13 @@ func TestExact(t *testing.T) {
 						continue
 					}
 					exact++
+					if v.Phases != nil {
+						phases++
+						if got := placed(s, v, r)[i]; got != v.Bound {
+							t.Fatalf("%s takes %d from where its certificate says, the bound is %d\n%+v\n%+v", v.Task, got, v.Bound, s.Tasks, v.Phases)
+						}
+						continue
+					}
 					if got := worst(s, i, v.Window, r); got != v.Bound {
 						t.Fatalf("%s takes %d at most, the bound is %d\n%+v\n%+v", v.Task, got, v.Bound, s.Tasks, v)
 					}
@@ -190,6 +234,35 @@ func TestExact(t *testing.T) {
 			t.Logf("%d exact verdicts", exact)
 		})
 	}
+}
+
+// placed simulates the window that a certificate of offsets says is the worst.
+func placed(s *rt.Set, v *rt.Response, r *rand.Rand) []rt.Time {
+	p := v.Phases
+	w := p.Windows[p.Critical[0]]
+	var all []event
+	for k, c := range p.Clocks {
+		for _, name := range c.Tasks {
+			i := slices.IndexFunc(s.Tasks, func(t rt.Task) bool { return t.Name == name })
+			t := &s.Tasks[i]
+			at := -w.At[k]
+			if t.Clock != "" {
+				at += t.Offset
+			}
+			for at -= (at + t.Jitter) / t.Period * t.Period; at < -t.Jitter; at += t.Period {
+			}
+			for ; at < w.Window; at += t.Period {
+				all = append(all, event{task: i, event: at, ready: max(at, 0), last: name == v.Task})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b event) int {
+		if a.ready != b.ready {
+			return int(a.ready - b.ready)
+		}
+		return int(a.event - b.event)
+	})
+	return simulate(s, all, r)
 }
 
 // worst tries every moment of a window for a job of a task, with all others at

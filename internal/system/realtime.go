@@ -53,6 +53,7 @@ type Chain struct {
 	Reaction int64    `json:"reaction,omitempty"` // declared
 	Age      int64    `json:"age,omitempty"`      // declared
 	Bound    int64    `json:"bound"`              // proven, of both
+	Source   string   `json:"source,omitempty"`   // theorem that gives the bound
 }
 
 // Partition is processors of which the kernel makes a scheduling domain of their

@@ -35,8 +35,12 @@ type Stage struct {
 	LET bool `json:"let,omitempty"`
 
 	Jitter Time `json:"jitter,omitempty"` // of its release
-	Known  bool `json:"known,omitempty"`  // Offset is known, on a clock that all tasks of the chain share, and Jitter is 0
+	Known  bool `json:"known,omitempty"`  // Offset is known, on a clock that all tasks of the chain share
 	Offset Time `json:"offset,omitempty"` // of its first event
+
+	// Event: it is the first one, and what it reacts to is its own event, for which
+	// nothing waits.
+	Event bool `json:"event,omitempty"`
 
 	// Where it runs: a task that preempts the next one on the same processor lets
 	// that one begin only when its own output is there.
@@ -56,14 +60,17 @@ func Check(c []Stage) error {
 		return fmt.Errorf("a chain of %d tasks; 1 to %d are analysed", len(c), MaxStages)
 	}
 	var errs []error
-	for _, s := range c {
+	for i, s := range c {
+		if s.Event && (i > 0 || s.LET) {
+			errs = append(errs, fmt.Errorf("task %s: only a chain's first task begins with its own event", s.Task))
+		}
 		for _, v := range []Time{s.Period, s.Worst, s.Jitter, s.Offset} {
 			if v < 0 || v > realtime.MaxTime {
 				errs = append(errs, fmt.Errorf("task %s: a time of %d ns", s.Task, v))
 			}
 		}
-		if s.Period <= 0 || s.Worst < s.Jitter || s.Known && s.Jitter > 0 {
-			errs = append(errs, fmt.Errorf("task %s: a period above zero, a response that contains the jitter, and no jitter where the offset is known are needed", s.Task))
+		if s.Period <= 0 || s.Worst < s.Jitter {
+			errs = append(errs, fmt.Errorf("task %s: a period above zero and a response that contains the jitter are needed", s.Task))
 		}
 	}
 	return errors.Join(errs...)
@@ -75,9 +82,17 @@ func Check(c []Stage) error {
 func Davare(c []Stage) Time {
 	var sum Time
 	for _, s := range c {
-		sum = add(sum, add(s.Period, s.Worst))
+		sum = add(sum, add(s.wait(), s.Worst))
 	}
 	return sum
+}
+
+// wait is how long what came just too late for a job waits for the next event.
+func (s *Stage) wait() Time {
+	if s.Event {
+		return 0
+	}
+	return s.Period
 }
 
 // Durr is Davare without the response times of tasks that preempt the next one:
@@ -88,7 +103,7 @@ func Davare(c []Stage) Time {
 func Durr(c []Stage) Time {
 	var sum Time
 	for i, s := range c {
-		sum = add(sum, s.Period)
+		sum = add(sum, s.wait())
 		if i+1 < len(c) && preempts(&s, &c[i+1]) {
 			sum = add(sum, s.Jitter)
 		} else {
@@ -110,12 +125,12 @@ func Follow(c []Stage) (bound Time, exact, ok bool) {
 	hyper, offset := Time(1), Time(0)
 	exact = true
 	for _, s := range c {
-		if !s.Known {
+		if !s.Known || s.Event {
 			return 0, false, false
 		}
 		hyper = lcm(hyper, s.Period)
 		offset = max(offset, s.Offset)
-		exact = exact && s.LET
+		exact = exact && s.LET && s.Jitter == 0
 	}
 	first := &c[0]
 	if hyper == math.MaxInt64 || hyper/first.Period > maxJobs/Time(len(c)) {
@@ -143,7 +158,7 @@ func through(c []Stage, r Time) Time {
 	for i := range c[:len(c)-1] {
 		s, next := &c[i], &c[i+1]
 		if preempts(s, next) {
-			r = next.at(r) // it begins after the end of the job of r
+			r = next.at(add(r, s.Jitter)) // that job begins after the end of the job of r, which is ready by then
 		} else {
 			r = next.at(add(r, s.Worst))
 		}

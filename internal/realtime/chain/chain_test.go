@@ -19,6 +19,7 @@ type world struct {
 	next  []int     // index of the task that the end of a job releases, -1: none
 	path  []int     // of the chain
 	let   bool
+	full  bool // every job needs its wcet
 	r     *rand.Rand
 }
 
@@ -37,7 +38,11 @@ func (w *world) run(until rt.Time) (longest []rt.Time, outs []output) {
 	var jobs []*job
 	release := func(i int, event, ready rt.Time) {
 		t := &w.tasks[i]
-		jobs = append(jobs, &job{i, event, ready, 1 + w.r.Int64N(t.WCET), false, -1})
+		left := 1 + w.r.Int64N(t.WCET)
+		if w.full {
+			left = t.WCET
+		}
+		jobs = append(jobs, &job{i, event, ready, left, false, -1})
 	}
 	for i := range w.tasks {
 		if w.first[i] < 0 {
@@ -190,7 +195,7 @@ func TestSampling(t *testing.T) {
 	for range 500 {
 		w := draw(r, 2+r.IntN(3))
 		known := r.IntN(2) == 0
-		if !known && r.IntN(2) == 0 {
+		if r.IntN(2) == 0 {
 			w.tasks[0].Jitter = r.Int64N(w.tasks[0].Period / 2)
 		}
 		all, ok := verdicts(t, &rt.Set{Tasks: w.tasks, Overheads: rt.Overheads{Measured: true}})
@@ -201,7 +206,7 @@ func TestSampling(t *testing.T) {
 		var c []chain.Stage
 		for _, k := range w.path {
 			x := w.tasks[k]
-			c = append(c, chain.Stage{Task: x.Name, Period: x.Period, Worst: all[x.Name].Bound, Jitter: x.Jitter, Known: known && x.Jitter == 0, Offset: w.first[k], CPU: x.CPU, Priority: x.Priority})
+			c = append(c, chain.Stage{Task: x.Name, Period: x.Period, Worst: all[x.Name].Bound, Jitter: x.Jitter, Known: known, Offset: w.first[k], CPU: x.CPU, Priority: x.Priority})
 		}
 		if err := chain.Check(c); err != nil {
 			t.Fatal(err)
@@ -257,6 +262,54 @@ func TestLogicalExecutionTime(t *testing.T) {
 	}
 }
 
+// TestEnumeration: where nothing is open the schedule itself is followed, and what
+// is found is what happens, exactly.
+func TestEnumeration(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	seen, below := 0, 0
+	for range 300 {
+		w := draw(r, 2+r.IntN(3))
+		w.full = true
+		s := &rt.Set{Tasks: w.tasks, Overheads: rt.Overheads{Measured: true}}
+		var p chain.Path
+		for i := range w.tasks {
+			w.tasks[i].Clock, w.tasks[i].Offset, w.tasks[i].BCET = "c", w.first[i], w.tasks[i].WCET
+		}
+		for _, k := range w.path {
+			p.Tasks = append(p.Tasks, w.tasks[k].Name)
+		}
+		all, ok := verdicts(t, s)
+		if !ok {
+			continue
+		}
+		bounds := map[string]rt.Time{}
+		for name, v := range all {
+			bounds[name] = v.Bound
+		}
+		v, err := chain.Judge(s, bounds, p)
+		if err != nil || !v.Exact {
+			t.Fatalf("%v %+v", err, v)
+		}
+		seen++
+		w.r = r
+		_, outs := w.run(1500)
+		if reaction, age := measure(outs, w.tasks[w.path[0]].Period, 100); reaction != v.Bound || age != v.Bound {
+			t.Fatalf("reaction %d, age %d, enumerated %d\n%+v", reaction, age, v.Bound, s.Tasks)
+		}
+		bound, _, _ := chain.Bound(v.Stages)
+		if bound < v.Bound {
+			t.Fatalf("a bound of %d is below what happens, %d: %+v", bound, v.Bound, v.Stages)
+		}
+		if bound > v.Bound {
+			below++
+		}
+	}
+	t.Logf("%d chains, %d below their bounds", seen, below)
+	if seen < 50 || below == 0 {
+		t.Error("too few chains to say anything")
+	}
+}
+
 // TestQueueing simulates tasks that release each other on two processors.
 func TestQueueing(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
@@ -276,7 +329,7 @@ func TestQueueing(t *testing.T) {
 		for i := range s.Tasks {
 			s.Tasks[i].Deadline = 1000
 		}
-		out, rep, err := chain.Propagate(s, after)
+		out, rep, err := chain.Propagate(s, after, 0)
 		if errors.Is(err, chain.ErrGrows) {
 			continue
 		}
@@ -310,11 +363,11 @@ func TestQueueing(t *testing.T) {
 func TestRefused(t *testing.T) {
 	s := &rt.Set{Tasks: []rt.Task{{Name: "a", Policy: rt.FIFO, Priority: 1, WCET: 1, Period: 5}, {Name: "b", Policy: rt.FIFO, Priority: 2, WCET: 1, Period: 7}}}
 	for _, after := range []map[string]string{{"a": "a"}, {"a": "b", "b": "a"}, {"a": "x"}, {"x": "a"}, {"a": "b"}} {
-		if _, _, err := chain.Propagate(s, after); err == nil {
+		if _, _, err := chain.Propagate(s, after, 0); err == nil {
 			t.Errorf("%v was taken", after)
 		}
 	}
-	for _, c := range [][]chain.Stage{nil, {{Period: 0, Worst: 1}}, {{Period: 1, Worst: -1}}, {{Period: 5, Worst: 1, Jitter: 2}}, {{Period: 5, Worst: 3, Jitter: 2, Known: true}}} {
+	for _, c := range [][]chain.Stage{nil, {{Period: 0, Worst: 1}}, {{Period: 1, Worst: -1}}, {{Period: 5, Worst: 1, Jitter: 2}}, {{Period: 5, Worst: 3}, {Period: 5, Worst: 3, Event: true}}} {
 		if chain.Check(c) == nil {
 			t.Errorf("%+v was taken", c)
 		}

@@ -18,11 +18,12 @@ var ErrGrows = errors.New("the response times grow without end")
 // Propagate analyses tasks that are released by the end of the job before them:
 // after names for a task the one that it follows. Such a task has the period of
 // the one that begins its chain, and its jitter follows from the response times
-// before it (holistic analysis: Tindell, Clark 1994). The returned set has these
+// before it (holistic analysis: Tindell, Clark 1994), and from lag, which is how
+// long the release itself can take at most. The returned set has these
 // jitters; all times of the report, deadlines as well, are counted from the event
 // of the chain's first task. A task that follows none keeps its own jitter. When
 // a deadline is missed the search ends, and bounds may still be too small.
-func Propagate(s *realtime.Set, after map[string]string) (*realtime.Set, *realtime.Report, error) {
+func Propagate(s *realtime.Set, after map[string]string, lag Time) (*realtime.Set, *realtime.Report, error) {
 	with, err := Inherit(s, after)
 	if err != nil {
 		return nil, nil, err
@@ -44,7 +45,7 @@ func Propagate(s *realtime.Set, after map[string]string) (*realtime.Set, *realti
 		changed := false
 		for name, before := range after {
 			t := &out.Tasks[index[name]]
-			if j := bounds[before]; j > t.Jitter {
+			if j := add(bounds[before], lag); j > t.Jitter {
 				t.Jitter, changed = j, true
 			}
 			if t.Jitter > realtime.MaxTime/2 {
@@ -96,6 +97,9 @@ func Inherit(s *realtime.Set, after map[string]string) (*realtime.Set, error) {
 		}
 		t := &s.Tasks[i]
 		first := &s.Tasks[index[at]]
+		if t.Clock != "" {
+			return nil, fmt.Errorf("task %s follows %s, and has no place on a clock", name, after[name])
+		}
 		if t.Period != 0 && t.Period != first.Period {
 			return nil, fmt.Errorf("task %s has a period of %d ns; it follows %s, which has %d", name, t.Period, at, first.Period)
 		}

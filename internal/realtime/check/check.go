@@ -174,7 +174,10 @@ func task(s *set, r *realtime.Report, v *realtime.Response) error {
 		}
 		return demand(s, &r.Demands[k])
 	}
-	if !v.Holds {
+	switch {
+	case v.Phases != nil:
+		return phases(s, t, v)
+	case !v.Holds:
 		return late(s, t, v)
 	}
 	return window(s, t, v)

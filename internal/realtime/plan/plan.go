@@ -14,6 +14,7 @@ import (
 
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/realtime"
+	"github.com/instar-os/instar/internal/realtime/chain"
 	"github.com/instar-os/instar/internal/realtime/check"
 	"github.com/instar-os/instar/internal/realtime/taskset"
 	"github.com/instar-os/instar/internal/system"
@@ -72,7 +73,8 @@ type planner struct {
 // Make returns the plans of all configurations that have tasks. What cannot hold
 // is in the error, all of it, each a *Refused; the plans are there all the same.
 func Make(def *config.Definition, o Options) ([]*Configuration, error) {
-	p := &planner{def: def, o: o}
+	p := &planner{def: inherited(def), o: o}
+	def = p.def
 	if err := p.measured(); err != nil {
 		return nil, err
 	}
@@ -141,7 +143,7 @@ func (p *planner) configuration(name string, cfg config.Configuration) (*Configu
 		c.Report = &realtime.Report{Holds: true}
 		return c, nil
 	}
-	if err := p.prove(c); err != nil {
+	if err := p.prove(c, cfg); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", name, err)
 	}
 	if err := errors.Join(p.refusals(c), p.reserve(c), p.admission(c)); err != nil {
@@ -151,8 +153,13 @@ func (p *planner) configuration(name string, cfg config.Configuration) (*Configu
 }
 
 // prove analyses the set and checks the certificate.
-func (p *planner) prove(c *Configuration) (err error) {
-	if c.Report, err = realtime.Analyse(c.Set); err != nil {
+func (p *planner) prove(c *Configuration, cfg config.Configuration) (err error) {
+	if after := p.after(cfg); len(after) > 0 {
+		c.Set, c.Report, err = chain.Propagate(c.Set, after, p.latency)
+	} else {
+		c.Report, err = realtime.Analyse(c.Set)
+	}
+	if err != nil {
 		return err
 	}
 	if err := check.Report(c.Set, c.Report); err != nil {
@@ -267,9 +274,15 @@ func (p *planner) conditions(c *Configuration) {
 	c.Assumed = append(c.Assumed, "a job ends when its thread sleeps; no thread of these priorities runs that is not declared")
 	if slices.ContainsFunc(c.Set.Tasks, func(t realtime.Task) bool {
 		d, ok := p.find(t.Name)
-		return ok && d.Offset > 0
+		return ok && d.Clock == "machine"
 	}) {
-		c.Assumed = append(c.Assumed, "offsets are not used: all tasks may be released together")
+		c.Assumed = append(c.Assumed, "programs of tasks with clock: machine sleep to their offset and multiples of their period of CLOCK_MONOTONIC")
+	}
+	if slices.ContainsFunc(c.Set.Tasks, func(t realtime.Task) bool {
+		d, ok := p.find(t.Name)
+		return ok && d.After != ""
+	}) {
+		c.Assumed = append(c.Assumed, "a job releases at most one job of the task after it")
 	}
 }
 

@@ -49,6 +49,7 @@ func TestMake(t *testing.T) {
 	const light = "{name: two, policy: fifo, wcet: 1ms, period: 20ms, cpu: %d}"
 	on := func(cpu int) string { return fmt.Sprintf(light, cpu) }
 	const links = ", links: [{name: l, type: sampling, from: b, to: [a], size: 8B}]"
+	const down = ", links: [{name: l, type: sampling, from: a, to: [b], size: 8B}]"
 	for _, c := range []struct{ name, rt, more, a, b, release, want string }{
 		{"holds", measured, "", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}", on(0), "6.12.9-rt-amd64", `"a.one","bound":2003000,"exact":true`},
 		{"late", measured, "", "{name: one, policy: fifo, priority: 10, wcet: 2ms, period: 10ms, deadline: 2500us}", on(0), "",
@@ -70,6 +71,22 @@ func TestMake(t *testing.T) {
 			`"name":"c","path":["b.two","a.one"],"links":["l"],"age":40000000,"bound":35009000`},
 		{"long chain", measured, links + ", chains: [{name: c, path: [b.two, a.one], age: 30ms}]", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}", on(0), "",
 			"instar.yaml:8: configuration r: chain c: its age can be 35.009ms, 5.009ms more than 30ms"},
+		{"chain that preempts", measured, down + ", chains: [{name: c, path: [a.one, b.two], age: 40ms}]", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}", on(0), "",
+			`"bound":33006000,"source":"Dürr et al. 2019"`},
+		{"chain on one clock", measured, down + ", chains: [{name: c, path: [a.one, b.two], age: 40ms}]", "{name: one, policy: fifo, wcet: 2ms, period: 10ms, clock: machine}",
+			"{name: two, policy: fifo, wcet: 1ms, period: 20ms, clock: machine, offset: 5ms}", "", `"bound":26003000,"source":"Kloda et al. 2018"`},
+		{"late together, not apart", measured, "", "{name: one, policy: fifo, priority: 20, wcet: 2ms, period: 10ms, clock: machine}",
+			"{name: two, policy: fifo, priority: 10, wcet: 2ms, period: 20ms, deadline: 3ms, clock: machine, offset: 5ms}", "", `"b.two","bound":2003000,"exact":true`},
+		{"released", "overheads: {switch: 1us, release: 1us, latency: 100us, measured: 2026-11-21}", down + ", chains: [{name: c, path: [a.one, b.two], reaction: 40ms}]", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}",
+			"{name: two, policy: fifo, wcet: 1ms, after: a.one}", "", `"b.two","bound":5209000`},
+		{"released in a chain", "overheads: {switch: 1us, release: 1us, latency: 100us, measured: 2026-11-21}", down + ", chains: [{name: c, path: [a.one, b.two], reaction: 40ms}]", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}",
+			"{name: two, policy: fifo, wcet: 1ms, after: a.one}", "", `"bound":15209000,"source":"Davare et al. 2007"`},
+		{"an alarm that releases", measured, down + ", chains: [{name: c, path: [a.one, b.two], reaction: 40ms}]", "{name: one, policy: fifo, wcet: 2ms, distance: 10ms}",
+			"{name: two, policy: fifo, wcet: 1ms, after: a.one}", "", `"bound":5009000,"source":"Davare et al. 2007"`},
+		{"logical execution times", measured, down + ", chains: [{name: c, path: [a.one, b.two], age: 60ms, communication: let}]", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}", on(0), "",
+			`"bound":60000000,"source":"Davare et al. 2007"`},
+		{"logical execution times, too long", measured, down + ", chains: [{name: c, path: [a.one, b.two], age: 59ms, communication: let}]", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}", on(0), "",
+			"chain c: its age can be 60ms, 1ms more than 59ms"},
 		{"not measured", "overheads: {switch: 1us}", "", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}", on(0), "", "which nobody measured"},
 		{"not preemptible", measured, "", "{name: one, policy: fifo, wcet: 2ms, period: 10ms}", on(0), "6.12.9-amd64", "it is not PREEMPT_RT"},
 		{"auto", measured, "", "{name: one, policy: fifo, wcet: 2ms, period: 10ms, jitter: 1ms}, {name: three, thread: x, policy: rr, wcet: 1ms, period: 9500us}", on(0), "", `"name":"one","policy":"fifo","cpu":0,"priority":49`},
@@ -220,15 +237,6 @@ func TestDeadlinesAsTheKernelHasThem(t *testing.T) {
 	}
 	if held < 50 || tight < 20 {
 		t.Errorf("%d sets held, %d bounds were reached: too few to say anything", held, tight)
-	}
-}
-
-func TestDavare(t *testing.T) {
-	if got := Davare([]Stage{{Period: 10, Response: 3}, {Period: 5, Response: 2}}); got != 20 {
-		t.Errorf("%d, want 20", got)
-	}
-	if got := Davare([]Stage{{Period: 10, Response: 3, Event: true}, {Period: 5, Response: 2}}); got != 10 {
-		t.Errorf("%d, want 10", got)
 	}
 }
 

@@ -3,8 +3,10 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/instar-os/instar/internal/config"
@@ -42,6 +44,43 @@ func (p *planner) assign() error {
 		p.priority[t.name] = firstAuto - i
 	}
 	return nil
+}
+
+// inherited returns the definition in which tasks that others release have the
+// period, or distance, of the first of their row.
+func inherited(def *config.Definition) *config.Definition {
+	out := *def
+	out.Containers = maps.Clone(def.Containers)
+	for name, ct := range out.Containers {
+		ct.Tasks = slices.Clone(ct.Tasks)
+		for i := range ct.Tasks {
+			t := &ct.Tasks[i]
+			for at, steps := t.After, 0; at != "" && steps < realtime.MaxTasks; steps++ {
+				from, task, _ := strings.Cut(at, ".")
+				at = ""
+				for _, o := range def.Containers[from].Tasks {
+					if o.Name == task {
+						t.Period, t.Distance, at = o.Period, o.Distance, o.After
+					}
+				}
+			}
+		}
+		out.Containers[name] = ct
+	}
+	return &out
+}
+
+// after names for the tasks of a configuration which one releases them.
+func (p *planner) after(cfg config.Configuration) map[string]string {
+	out := map[string]string{}
+	for _, ct := range cfg.Containers {
+		for _, t := range p.def.Containers[ct].Tasks {
+			if t.After != "" {
+				out[ct+"."+t.Name] = t.After
+			}
+		}
+	}
+	return out
 }
 
 func due(t config.Task) time.Duration {
@@ -83,12 +122,15 @@ func (p *planner) model(container string, t config.Task) realtime.Task {
 	m := realtime.Task{
 		Name: container + "." + t.Name, CPU: t.CPU, Policy: realtime.Policy(t.Policy),
 		WCET: int64(t.WCET), Period: int64(t.Event()), Deadline: int64(due(t)), Jitter: p.jitter(t),
-		NonPreemptive: int64(t.NonPreemptive), Suspension: int64(t.Suspension), Suspensions: t.Suspensions,
+		BCET: int64(t.BCET), NonPreemptive: int64(t.NonPreemptive), Suspension: int64(t.Suspension), Suspensions: t.Suspensions,
 	}
 	if t.Policy == "deadline" {
 		m.Deadline = p.relative(t)
 	} else {
 		m.Priority = p.prio(container, t)
+	}
+	if t.Clock == "machine" {
+		m.Clock, m.Offset = t.Clock, int64(t.Offset)
 	}
 	if m.Suspension > 0 {
 		m.Suspensions = max(1, m.Suspensions)
@@ -107,7 +149,7 @@ func (p *planner) cost(t config.Task) realtime.Time {
 // task returns a task as the device gets it.
 func (p *planner) task(container string, t config.Task) system.Task {
 	out := system.Task{
-		Name: t.Name, Thread: t.Thread, Policy: t.Policy, CPU: t.CPU, Period: int64(t.Event()), Sporadic: t.Distance > 0,
+		Name: t.Name, Thread: t.Thread, Policy: t.Policy, CPU: t.CPU, Period: int64(t.Event()), Sporadic: t.Distance > 0 || t.After != "",
 		Deadline: int64(due(t)), Jitter: p.jitter(t), Priority: p.prio(container, t),
 	}
 	if t.WCET > 0 {

@@ -75,8 +75,10 @@ type machine struct {
 // is ready at once, as late as its jitter allows, and from then on as often and
 // as early as it can be; a less urgent task has just begun what blocks. Deadline
 // tasks have no single critical instant: of them all begin together. Suspensions
-// count as computing.
-func Critical(s *realtime.Set, task string, until Time) (*Chart, error) {
+// count as computing. Where the verdict v of the task rests upon offsets, tasks
+// begin where its certificate says that its worst window begins; those of clocks
+// which that leaves open begin together. v may be nil.
+func Critical(s *realtime.Set, task string, v *realtime.Response, until Time) (*Chart, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
@@ -93,7 +95,7 @@ func Critical(s *realtime.Set, task string, until Time) (*Chart, error) {
 	slices.SortStableFunc(m.tasks, func(a, b *realtime.Task) int {
 		return cmp.Or(cmp.Compare(rank(b), rank(a)), cmp.Compare(due(a), due(b)), cmp.Compare(a.Name, b.Name))
 	})
-	if err := m.events(); err != nil {
+	if err := m.events(places(s, v)); err != nil {
 		return nil, err
 	}
 	return m.chart, m.run()
@@ -113,14 +115,42 @@ func due(t *realtime.Task) Time {
 	return t.Deadline
 }
 
+// places returns the first events of tasks that a certificate places.
+func places(s *realtime.Set, v *realtime.Response) map[string]Time {
+	if v == nil || v.Phases == nil {
+		return nil
+	}
+	out := map[string]Time{}
+	w := v.Phases.Windows[v.Phases.Critical[0]]
+	for k, at := range w.At {
+		for _, name := range v.Phases.Clocks[k].Tasks {
+			i := slices.IndexFunc(s.Tasks, func(t realtime.Task) bool { return t.Name == name })
+			t := &s.Tasks[i]
+			if t.Suspension > 0 {
+				continue
+			}
+			first := t.Offset - at
+			out[name] = first - (first+t.Jitter)/t.Period*t.Period
+			if out[name] < -t.Jitter {
+				out[name] += t.Period
+			}
+		}
+	}
+	return out
+}
+
 // events lists all jobs of the chart.
-func (m *machine) events() error {
+func (m *machine) events(places map[string]Time) error {
 	for _, t := range m.tasks {
 		m.costs = append(m.costs, realtime.Cost(m.s, t)+t.Suspension)
 		row := Row{Task: t.Name}
-		for event := -t.Jitter; event < m.chart.Until; event += t.Period {
+		first, placed := places[t.Name]
+		if !placed {
+			first = -t.Jitter
+		}
+		for event := first; event < m.chart.Until; event += t.Period {
 			ready := max(event, 0)
-			if t.Name == m.chart.Task {
+			if t.Name == m.chart.Task && !placed {
 				ready = event + t.Jitter
 			}
 			if ready >= m.chart.Until {

@@ -41,7 +41,7 @@ func TestWorstCaseHappens(t *testing.T) {
 				continue
 			}
 			j := v.Jobs[v.Critical]
-			c, err := schedule.Critical(s, v.Task, j.End+10)
+			c, err := schedule.Critical(s, v.Task, nil, j.End+10)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,7 +84,7 @@ func TestDeadlinesFirst(t *testing.T) {
 		{Name: "a", Policy: rt.Deadline, WCET: 2, Period: 10, Deadline: 9},
 		{Name: "b", Policy: rt.Deadline, WCET: 3, Period: 10, Deadline: 5},
 	}}
-	c, err := schedule.Critical(s, "low", 10)
+	c, err := schedule.Critical(s, "low", nil, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +99,10 @@ func TestDeadlinesFirst(t *testing.T) {
 
 func TestLong(t *testing.T) {
 	s := &rt.Set{Tasks: []rt.Task{{Name: "a", Policy: rt.FIFO, Priority: 1, WCET: 1, Period: 2}}}
-	if _, err := schedule.Critical(s, "a", rt.MaxTime); !errors.Is(err, schedule.ErrLong) {
+	if _, err := schedule.Critical(s, "a", nil, rt.MaxTime); !errors.Is(err, schedule.ErrLong) {
 		t.Error(err)
 	}
-	if _, err := schedule.Critical(s, "x", 5); err == nil {
+	if _, err := schedule.Critical(s, "x", nil, 5); err == nil {
 		t.Error("a task that is not there was charted")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +31,20 @@ type File struct {
 	realtime.Set
 	Shared int               // processors on which every task may run; 0: each stays on its CPU
 	After  map[string]string // the task whose end releases a task, by its name
+	Chains []Chain
 }
+
+// Chain is a path of data through the tasks, with what must hold of it. Times are
+// nanoseconds, 0 for no bound.
+type Chain struct {
+	Name     string
+	Path     []string
+	LET      bool // by logical execution times
+	Reaction realtime.Time
+	Age      realtime.Time
+}
+
+const maxChains = 1000
 
 // Parse reads a set; name's ending says how it is written, and messages name it.
 // All that is wrong with the set is in the error.
@@ -53,7 +67,12 @@ func Parse(name string, data []byte) (*File, error) {
 }
 
 func (f *File) check() error {
+	if err := f.checkChains(); err != nil {
+		return err
+	}
 	switch {
+	case f.Shared > 0 && len(f.Chains) > 0:
+		return errors.New("chains through shared processors are not analysed: give each task its CPU")
 	case f.Shared > 0 && len(f.After) > 0:
 		return errors.New("tasks that release each other are not analysed on shared processors: give each its CPU")
 	case f.Shared > 0 && f.Supply != realtime.Supply{}:
@@ -65,6 +84,23 @@ func (f *File) check() error {
 		return err
 	}
 	return f.Set.Check()
+}
+
+func (f *File) checkChains() error {
+	if len(f.Chains) > maxChains {
+		return fmt.Errorf("%d chains; at most %d are analysed", len(f.Chains), maxChains)
+	}
+	for _, c := range f.Chains {
+		if c.Name == "" || len(c.Path) == 0 || len(c.Path) > chain.MaxStages || c.Reaction < 0 || c.Age < 0 {
+			return fmt.Errorf("chain %q: it needs a name and a path", c.Name)
+		}
+		for _, name := range c.Path {
+			if !slices.ContainsFunc(f.Tasks, func(t realtime.Task) bool { return t.Name == name }) {
+				return fmt.Errorf("chain %q: there is no task %q", c.Name, name)
+			}
+		}
+	}
+	return nil
 }
 
 // Global is the set of a file with shared processors.
@@ -111,6 +147,13 @@ type document struct {
 	} `yaml:"supply"`
 	Shared int    `yaml:"shared"`
 	Tasks  []task `yaml:"tasks"`
+	Chains []struct {
+		Name          string   `yaml:"name"`
+		Path          []string `yaml:"path"`
+		Communication string   `yaml:"communication"`
+		Reaction      span     `yaml:"reaction"`
+		Age           span     `yaml:"age"`
+	} `yaml:"chains"`
 }
 
 type task struct {
@@ -118,10 +161,13 @@ type task struct {
 	CPU           int             `yaml:"cpu"`
 	Policy        realtime.Policy `yaml:"policy"`
 	WCET          span            `yaml:"wcet"`
+	BCET          span            `yaml:"bcet"`
 	Period        span            `yaml:"period"`
 	After         string          `yaml:"after"`
 	Deadline      span            `yaml:"deadline"`
 	Jitter        span            `yaml:"jitter"`
+	Clock         string          `yaml:"clock"`
+	Offset        span            `yaml:"offset"`
 	Priority      int             `yaml:"priority"`
 	NonPreemptive span            `yaml:"nonPreemptive"`
 	Suspension    span            `yaml:"suspension"`
@@ -146,7 +192,7 @@ func readYAML(data []byte) (*File, error) {
 	for _, t := range d.Tasks {
 		out := realtime.Task{Name: t.Name, CPU: t.CPU, Policy: t.Policy, WCET: realtime.Time(t.WCET), Period: realtime.Time(t.Period),
 			Deadline: realtime.Time(t.Deadline), Jitter: realtime.Time(t.Jitter), Priority: t.Priority,
-			NonPreemptive: realtime.Time(t.NonPreemptive), Suspension: realtime.Time(t.Suspension), Suspensions: t.Suspensions}
+			BCET: realtime.Time(t.BCET), Clock: t.Clock, Offset: realtime.Time(t.Offset), NonPreemptive: realtime.Time(t.NonPreemptive), Suspension: realtime.Time(t.Suspension), Suspensions: t.Suspensions}
 		for _, c := range t.Sections {
 			out.Sections = append(out.Sections, realtime.Section{Resource: c.Resource, Length: realtime.Time(c.Length)})
 		}
@@ -154,6 +200,12 @@ func readYAML(data []byte) (*File, error) {
 		if t.After != "" {
 			s.After[t.Name] = t.After
 		}
+	}
+	for _, c := range d.Chains {
+		if c.Communication != "" && c.Communication != "implicit" && c.Communication != "let" {
+			return nil, fmt.Errorf("chain %q: communication %q is neither implicit nor let", c.Name, c.Communication)
+		}
+		s.Chains = append(s.Chains, Chain{c.Name, c.Path, c.Communication == "let", realtime.Time(c.Reaction), realtime.Time(c.Age)})
 	}
 	return s, nil
 }
@@ -188,12 +240,14 @@ func readCSV(data []byte) (*File, error) {
 }
 
 func set(t *realtime.Task, column, value string) (err error) {
-	times := map[string]*realtime.Time{"wcet": &t.WCET, "period": &t.Period, "deadline": &t.Deadline, "jitter": &t.Jitter,
+	times := map[string]*realtime.Time{"wcet": &t.WCET, "bcet": &t.BCET, "offset": &t.Offset, "period": &t.Period, "deadline": &t.Deadline, "jitter": &t.Jitter,
 		"nonPreemptive": &t.NonPreemptive, "suspension": &t.Suspension}
 	numbers := map[string]*int{"cpu": &t.CPU, "priority": &t.Priority, "suspensions": &t.Suspensions}
 	switch {
 	case column == "name":
 		t.Name = value
+	case column == "clock":
+		t.Clock = value
 	case column == "policy":
 		t.Policy = realtime.Policy(value)
 	case times[column] != nil && value != "":
