@@ -97,6 +97,10 @@ func (a *app) buildOne(ctx context.Context, arches []string, check, dryRun bool)
 		if err != nil {
 			return nil, err
 		}
+		a.progress.done()
+		for _, n := range res.Notes {
+			fmt.Fprintf(a.err, "note: %s\n", n)
+		}
 		if check {
 			if err := a.buildAgain(ctx, def, lk, arch, res); err != nil {
 				return nil, err

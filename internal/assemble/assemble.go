@@ -13,6 +13,7 @@ import (
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/digest"
 	"github.com/instar-os/instar/internal/lock"
+	"github.com/instar-os/instar/internal/prune"
 	"github.com/instar-os/instar/internal/slot"
 	"github.com/instar-os/instar/internal/source/deb"
 	"github.com/instar-os/instar/internal/source/fetch"
@@ -49,6 +50,11 @@ type Builder struct {
 
 	epoch    int64          // of the lock at hand, seconds since 1970
 	closures []lock.Closure // of the lock and architecture at hand
+
+	prunings map[string]*pruning   // of the trees at hand, by name
+	removed  map[string]prune.Gone // by container
+	notes    []string
+	facts    *facts
 }
 
 func (b *Builder) report(e Event) {
@@ -65,6 +71,10 @@ type Result struct {
 	Owners map[digest.Digest][]string
 	// Trees are the trees of the definition as they were built, by name.
 	Trees map[string]*tree.Tree
+	// Removed is what pruning has left out, by container.
+	Removed map[string]prune.Gone
+	// Notes are what the author of the definition should know.
+	Notes []string
 }
 
 // System builds the system of one architecture and puts it, with all that it
@@ -74,12 +84,15 @@ func (b *Builder) System(ctx context.Context, def *config.Definition, lk *lock.L
 	if !ok {
 		return nil, fmt.Errorf("the lock has no inputs for %s; it has %v", arch, slices.Sorted(maps.Keys(lk.Arches)))
 	}
-	b.epoch = lk.Epoch
+	b.epoch, b.notes, b.removed = lk.Epoch, nil, nil
 	if _, err := b.timing(def, ""); err != nil { // before anything is fetched
 		return nil, err
 	}
 	trees, err := b.Trees(ctx, def, lk, arch, usedTrees(def))
 	if err != nil {
+		return nil, err
+	}
+	if err := b.machineRules(def, arch); err != nil {
 		return nil, err
 	}
 	if def, _, err = b.withImages(ctx, def, lk, arch, trees); err != nil {
@@ -182,7 +195,7 @@ func (b *Builder) finish(_ context.Context, m *system.Manifest, trees map[string
 	if err := b.Store.Commit(); err != nil {
 		return nil, err
 	}
-	return &Result{Digest: d, Manifest: m, Owners: owners(trees), Trees: trees}, nil
+	return &Result{Digest: d, Manifest: m, Owners: owners(trees), Trees: trees, Removed: b.removed, Notes: b.notes}, nil
 }
 
 // owners inverts the trees: which owners brought an object.

@@ -71,6 +71,9 @@ func (b *Builder) container(ctx context.Context, name string, def *config.Defini
 			return system.Container{}, fmt.Errorf("laying tree %s over the ones before it: %w", t, err)
 		}
 	}
+	if err := b.pruneContainer(root, name, c, arch); err != nil {
+		return system.Container{}, err
+	}
 	if err := b.register(root, def, c.Trees); err != nil {
 		return system.Container{}, err
 	}

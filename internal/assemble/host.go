@@ -52,6 +52,9 @@ func (b *Builder) host(ctx context.Context, def *config.Definition, decl *config
 			return nil, fmt.Errorf("laying tree %s over the ones before it: %w", t, err)
 		}
 	}
+	if err := b.prove(root, "host", nil, b.goneFrom(decl.Trees)); err != nil {
+		return nil, err
+	}
 	if err := b.register(root, def, decl.Trees); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/durable"
 	"github.com/instar-os/instar/internal/lock"
+	"github.com/instar-os/instar/internal/prune"
 	"github.com/instar-os/instar/internal/source/deb"
 	"github.com/instar-os/instar/internal/source/dpkg"
 	"github.com/instar-os/instar/internal/source/dpkg/effects"
@@ -32,6 +33,7 @@ import (
 // of an earlier build; local trees are read anew each time.
 func (b *Builder) Trees(ctx context.Context, def *config.Definition, lk *lock.Lock, arch string, names []string) (map[string]*tree.Tree, error) {
 	b.epoch, b.closures = lk.Epoch, closuresOf(lk, arch)
+	b.prunings = map[string]*pruning{}
 	if err := b.reach(def); err != nil {
 		return nil, err
 	}
@@ -67,15 +69,17 @@ func (b *Builder) Trees(ctx context.Context, def *config.Definition, lk *lock.Lo
 
 func (b *Builder) oneTree(ctx context.Context, def *config.Definition, lk *lock.Lock, arch, name string, unpacked map[string]*dpkg.Package) (*tree.Tree, error) {
 	decl := def.Trees[name]
-	t, err := b.sourceTree(ctx, decl, lk, arch, name, unpacked)
+	p := &pruning{gone: prune.Gone{}}
+	t, err := b.sourceTree(ctx, def, lk, arch, name, unpacked, p)
 	if err != nil {
 		return nil, err
 	}
-	if err := prune(t, decl.Prune, decl.Keep); err != nil {
+	if err := p.leaveOut(t, def, decl, arch, prune.Everything); err != nil {
 		return nil, err
 	}
+	b.prunings[name] = p
 	if isCached(decl) {
-		return t, b.cacheTree(lk, arch, name, decl, t)
+		return t, b.cacheTree(def, lk, arch, name, t, p)
 	}
 	return t, nil
 }
@@ -88,7 +92,8 @@ func isPackages(t config.Tree) bool {
 // isCached reports whether the lock pins all that a tree is made of.
 func isCached(t config.Tree) bool { return isPackages(t) || t.From == "oci" }
 
-func (b *Builder) sourceTree(ctx context.Context, decl config.Tree, lk *lock.Lock, arch, name string, unpacked map[string]*dpkg.Package) (*tree.Tree, error) {
+func (b *Builder) sourceTree(ctx context.Context, def *config.Definition, lk *lock.Lock, arch, name string, unpacked map[string]*dpkg.Package, p *pruning) (*tree.Tree, error) {
+	decl := def.Trees[name]
 	if decl.From == "nix" {
 		return b.nixTree(ctx, decl, lk, arch, name)
 	}
@@ -106,9 +111,7 @@ func (b *Builder) sourceTree(ctx context.Context, decl config.Tree, lk *lock.Loc
 	if err != nil {
 		return nil, err
 	}
-	// Presets go first, so that no alternative points to a manual page that is
-	// not there; patterns see the result of the effects.
-	if err := prune(t, presets(decl.Prune), decl.Keep); err != nil {
+	if err := p.leaveOut(t, def, decl, arch, prune.ClassesAlone); err != nil {
 		return nil, err
 	}
 	if decl.Effects == "declared" {
@@ -117,39 +120,6 @@ func (b *Builder) sourceTree(ctx context.Context, decl config.Tree, lk *lock.Loc
 		}
 	}
 	return t, nil
-}
-
-// prune removes what presets and patterns name.
-func prune(t *tree.Tree, rules, keeps []string) error {
-	var drop, keep []string
-	for _, r := range rules {
-		preset, ok := dpkg.PrunePatterns(r)
-		if !ok {
-			preset = []string{trimRoot(r)}
-		}
-		drop = append(drop, preset...)
-		keep = append(keep, dpkg.PruneKeep(r)...)
-	}
-	for _, k := range keeps {
-		keep = append(keep, trimRoot(k))
-	}
-	_, err := t.Prune(drop, keep)
-	return err
-}
-
-// presets returns those of the rules that are presets' names.
-func presets(rules []string) []string {
-	return slices.DeleteFunc(slices.Clone(rules), func(r string) bool {
-		_, ok := dpkg.PrunePatterns(r)
-		return !ok
-	})
-}
-
-func trimRoot(pattern string) string {
-	for len(pattern) > 0 && pattern[0] == '/' {
-		pattern = pattern[1:]
-	}
-	return pattern
 }
 
 // localTree reads a dir, tarball or file tree, from the definition's directory
@@ -269,9 +239,9 @@ func (b *Builder) requests(def *config.Definition, want []lock.Package) ([]fetch
 
 // treeKey names the cache entry of a package tree: everything that decides its
 // content. treeFormat counts changes of the rules that make trees.
-const treeFormat = 3
+const treeFormat = 4
 
-func treeKey(lk *lock.Lock, arch, name string, decl config.Tree) (string, error) {
+func treeKey(def *config.Definition, lk *lock.Lock, arch, name string) (string, error) {
 	key, err := json.Marshal(struct {
 		Format   int
 		Arch     string
@@ -280,7 +250,9 @@ func treeKey(lk *lock.Lock, arch, name string, decl config.Tree) (string, error)
 		Packages []lock.Package
 		Users    lock.Users
 		Image    *lock.Image `json:",omitempty"`
-	}{treeFormat, arch, lk.Epoch, decl, lk.Arches[arch].Tree(name), lk.Users, imageOf(lk, name, arch)})
+		Prune    []string    `json:",omitempty"`
+		Keep     []string    `json:",omitempty"`
+	}{treeFormat, arch, lk.Epoch, def.Trees[name], lk.Arches[arch].Tree(name), lk.Users, imageOf(lk, name, arch), def.Prune, def.Keep})
 	if err != nil {
 		return "", fmt.Errorf("cache key of tree %s: %w", name, err)
 	}
@@ -297,7 +269,7 @@ func (b *Builder) cachedTree(def *config.Definition, lk *lock.Lock, arch, name s
 	if !isCached(decl) {
 		return nil, nil
 	}
-	key, err := treeKey(lk, arch, name, decl)
+	key, err := treeKey(def, lk, arch, name)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +280,8 @@ func (b *Builder) cachedTree(def *config.Definition, lk *lock.Lock, arch, name s
 	if err != nil {
 		return nil, fmt.Errorf("cached tree %s: %w", name, err)
 	}
-	t, ok := decodeTree(text)
+	drop, keep := treeRules(def, decl)
+	t, p, ok := decodeTree(text, append(drop, keep...))
 	if !ok {
 		return nil, nil
 	}
@@ -317,15 +290,16 @@ func (b *Builder) cachedTree(def *config.Definition, lk *lock.Lock, arch, name s
 			return nil, nil
 		}
 	}
+	b.prunings[name] = p
 	return t, nil
 }
 
-func (b *Builder) cacheTree(lk *lock.Lock, arch, name string, decl config.Tree, t *tree.Tree) error {
-	key, err := treeKey(lk, arch, name, decl)
+func (b *Builder) cacheTree(def *config.Definition, lk *lock.Lock, arch, name string, t *tree.Tree, p *pruning) error {
+	key, err := treeKey(def, lk, arch, name)
 	if err != nil {
 		return err
 	}
-	text, err := encodeTree(t)
+	text, err := encodeTree(t, p)
 	if err != nil {
 		return err
 	}
@@ -336,10 +310,11 @@ func (b *Builder) cacheTree(lk *lock.Lock, arch, name string, decl config.Tree, 
 }
 
 // A cached tree is a SHA-256 of what follows, the tree's listing, a NUL byte,
-// and the owner of each entry in the listing's order, a line each.
+// the owner of each entry in the listing's order, a line each, a NUL byte, and
+// what was left out of it as JSON.
 const ownersMark = "\x00"
 
-func encodeTree(t *tree.Tree) ([]byte, error) {
+func encodeTree(t *tree.Tree, p *pruning) ([]byte, error) {
 	text, err := t.MarshalText()
 	if err != nil {
 		return nil, err
@@ -349,32 +324,43 @@ func encodeTree(t *tree.Tree) ([]byte, error) {
 		text = append(text, e.Owner...)
 		text = append(text, '\n')
 	}
+	gone, err := p.encode()
+	if err != nil {
+		return nil, err
+	}
+	text = append(append(text, ownersMark...), gone...)
 	sum := sha256.Sum256(text)
 	return append(sum[:], text...), nil
 }
 
-func decodeTree(b []byte) (*tree.Tree, bool) {
+// decodeTree reads a cached tree; known are the rules that may have left
+// something out of it.
+func decodeTree(b []byte, known []prune.Rule) (*tree.Tree, *pruning, bool) {
 	if len(b) < sha256.Size || sha256.Sum256(b[sha256.Size:]) != [sha256.Size]byte(b[:sha256.Size]) {
-		return nil, false
+		return nil, nil, false
 	}
-	listing, owners, ok := bytes.Cut(b[sha256.Size:], []byte(ownersMark))
-	if !ok {
-		return nil, false
+	parts := bytes.SplitN(b[sha256.Size:], []byte(ownersMark), 3)
+	if len(parts) != 3 {
+		return nil, nil, false
 	}
-	t, err := tree.Parse(listing)
+	t, err := tree.Parse(parts[0])
 	if err != nil {
-		return nil, false
+		return nil, nil, false
 	}
-	lines := strings.Split(string(owners), "\n")
+	p, err := decodePruning(parts[2], known)
+	if err != nil {
+		return nil, nil, false
+	}
+	lines := strings.Split(string(parts[1]), "\n")
 	if len(lines) != t.Len()+1 {
-		return nil, false
+		return nil, nil, false
 	}
-	for i, p := range t.Paths() {
-		e, _ := t.Get(p)
+	for i, at := range t.Paths() {
+		e, _ := t.Get(at)
 		e.Owner = lines[i]
-		if err := t.Put(p, e); err != nil {
-			return nil, false
+		if err := t.Put(at, e); err != nil {
+			return nil, nil, false
 		}
 	}
-	return t, true
+	return t, p, true
 }

@@ -79,10 +79,12 @@ func (c *checker) definition() {
 		c.network(join("network", name), c.def.Network[name])
 	}
 	c.sameDevice()
+	c.keeps("")
 	for _, name := range sorted(c.def.Trees) {
 		c.tree(join("trees", name), c.def.Trees[name])
 	}
 	for _, name := range sorted(c.def.Containers) {
+		c.keeps(join("containers", name))
 		c.container(join("containers", name), c.def.Containers[name])
 	}
 	c.configurations()

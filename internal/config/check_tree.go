@@ -48,9 +48,7 @@ func (c *checker) tree(path string, t Tree) {
 	c.perArch(path+".path", t.Path)
 	c.perArch(path+".url", t.URL)
 	c.perArch(path+".closure", t.Closure)
-	if c.has(path+".keep") && !c.has(path+".prune") {
-		c.wrong(path+".keep", "stands without prune", "keep only takes back what prune removes")
-	}
+	c.keeps(path)
 }
 
 // treeKeys reports keys that mean nothing for this kind of tree.

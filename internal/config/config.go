@@ -86,6 +86,7 @@ func complete(def *Definition, places map[string]place) {
 		def.Budget.Slot = def.Boot.SlotSize
 	}
 	located(def, places)
+	locatedRules(def, places)
 	for name, ct := range def.Containers {
 		or(&ct.Restart.Policy, map[bool]string{true: "on-failure", false: "always"}[ct.OneShot])
 		ct.At = places[fmt.Sprintf("containers.%s", name)].key.Short()

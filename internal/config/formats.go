@@ -43,7 +43,7 @@ var formats = map[string]format{
 	"owner":     {want: "an owner and group", hint: "write it as UID:GID, as 0:0", pattern: regexp.MustCompile(`^[0-9]+:[0-9]+$`), check: numbers},
 	"user":      {want: "a user", hint: "write a name, a UID or UID:GID", pattern: regexp.MustCompile(`^([a-z_][a-z0-9_.-]*\$?|[0-9]+(:[0-9]+)?)$`), check: numbers},
 	"group":     {want: "a group", hint: "write a name or a GID", pattern: regexp.MustCompile(`^([a-z_][a-z0-9_.-]*\$?|[0-9]+)$`), check: numbers},
-	"prune":     {want: "a class or pattern of paths", hint: "use docs, man, locales, info, lintian, debug, or a pattern that begins with /", pattern: regexp.MustCompile(`^(docs|man|locales|info|lintian|debug|/.*)$`), check: glob},
+	"prune":     {want: "a class or pattern of paths", hint: "use docs, man, locales, info, lintian, debug, hwdb, gconv, zoneinfo, terminfo, completions, headers, services, or a pattern that begins with /; before either may stand PACKAGE:", pattern: regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]+:)?(docs|man|locales|info|lintian|debug|hwdb|gconv|zoneinfo|terminfo|completions|headers|services|/.*)$`), check: glob},
 	"paths":     {want: "a pattern of paths", hint: "begin it with /", pattern: regexp.MustCompile(`^/`), check: glob},
 	"attribute": {want: "a name of an attribute", hint: "write the file's path below the device's directory in sysfs", pattern: regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./:-]*$`), check: clean},
 	"variable":  {want: "a name of a variable", hint: "a variable has letters, digits and underscores, and begins with no digit", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)},

@@ -24,6 +24,8 @@ type Definition struct {
 	Tools          Tools                    `yaml:"tools" doc:"Programs that instar itself runs while building and in instar vm."`
 	RealTime       RealTime                 `yaml:"realtime" doc:"Processors, interrupts and overheads that the tasks of containers stand upon."`
 	Network        map[string]Interface     `yaml:"network" keys:"interface" doc:"Network interfaces of the machine, by the name they get. None are configured that are not declared."`
+	Prune          []string                 `yaml:"prune" is:"prune" unique:"true" doc:"What to leave out of every tree of packages and of OCI images, beside what the tree itself leaves out." example:"[docs, man, locales]"`
+	Keep           []string                 `yaml:"keep" is:"paths" unique:"true" doc:"Patterns of paths that stay in every such tree, whatever prune says."`
 	Trees          map[string]Tree          `yaml:"trees" keys:"name" doc:"File trees, by name."`
 	Containers     map[string]Container     `yaml:"containers" keys:"name" doc:"Containers, by name."`
 	Configurations map[string]Configuration `yaml:"configurations,required" keys:"name" doc:"Sets of containers that run together, by name." example:"{rescue: {fallback: true, containers: [ssh]}}"`
@@ -31,6 +33,9 @@ type Definition struct {
 	Budget         Budget                   `yaml:"budget" doc:"Largest sizes; a build that exceeds one fails and says which part is too large."`
 	Update         Update                   `yaml:"update" doc:"Whose updates the machine takes. Without keys it takes none."`
 	VM             VM                       `yaml:"vm" doc:"The virtual machine of instar vm."`
+
+	// PruneAt and KeepAt are where the elements stand, "file:line". Not keys.
+	PruneAt, KeepAt []string `yaml:"-" json:"-"`
 }
 
 // Source is a place that packages come from.
@@ -133,13 +138,18 @@ type Tree struct {
 	Strip      int      `yaml:"strip" doc:"Leading path components to drop. For tarball." min:"0" max:"16"`
 	Mode       Mode     `yaml:"mode" doc:"Mode of the file. For file. Default: 0755 when it is executable, else 0644." example:"\"0755\""`
 	Owner      string   `yaml:"owner" is:"owner" doc:"Numeric owner and group of everything. For dir and file." default:"0:0"`
-	Prune      []string `yaml:"prune" is:"prune" unique:"true" doc:"What to leave out: docs, man, locales, info, lintian, debug, or a pattern of paths in which ** stands for any directories." example:"[docs, locales, /usr/share/icons/**]"`
+	Prune      []string `yaml:"prune" is:"prune" unique:"true" doc:"What to leave out: a class (docs, man, locales, info, lintian, debug, hwdb, gconv, zoneinfo, terminfo, completions, headers, services) or a pattern of paths in which ** stands for any directories. With PACKAGE: before it, of that package alone. A pattern that means nothing is an error." example:"[docs, locales, /usr/share/icons/**, \"perl-base:/usr/share/perl/**\"]"`
 	Keep       []string `yaml:"keep" is:"paths" unique:"true" doc:"Patterns of paths that prune does not remove."`
+
+	// PruneAt and KeepAt are where the elements stand, "file:line". Not keys.
+	PruneAt, KeepAt []string `yaml:"-" json:"-"`
 }
 
 // Container is file trees and how to start what is in them.
 type Container struct {
 	Trees        []string          `yaml:"trees,required" is:"name" unique:"true" doc:"Trees, later ones over earlier ones." example:"[broker, conf]"`
+	Prune        []string          `yaml:"prune" is:"prune" unique:"true" doc:"What to leave out of all its trees laid over each other: classes and patterns as a tree's." example:"[\"/usr/bin/*\", \"libc6:gconv\"]"`
+	Keep         []string          `yaml:"keep" is:"paths" unique:"true" doc:"Patterns of paths that prune does not remove."`
 	Command      []string          `yaml:"command" doc:"Program, with its absolute path in the container, and arguments. Default: the entrypoint and cmd of its OCI image; a container without one must have it." example:"[/usr/sbin/mosquitto, -c, /etc/mosquitto/mosquitto.conf]"`
 	Args         []string          `yaml:"args" doc:"Arguments in the place of the cmd of its OCI image, whose entrypoint stays." example:"[--verbose]"`
 	Prepare      [][]string        `yaml:"prepare" doc:"Commands run to success, in order, before the command and in the same sandbox."`
@@ -181,6 +191,8 @@ type Container struct {
 
 	// At is where the container's name stands, "file:line". Not a key.
 	At string `yaml:"-"`
+	// PruneAt and KeepAt are where the elements stand, "file:line". Not keys.
+	PruneAt, KeepAt []string `yaml:"-" json:"-"`
 	// Given are the keys, of those that an image may set, that the definition sets. Not a key.
 	Given []string `yaml:"-" json:",omitempty"`
 }

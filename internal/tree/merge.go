@@ -6,7 +6,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strings"
 )
 
 // Conflict says that two owners bring different things to one path.
@@ -168,52 +167,37 @@ func (t *Tree) mergeOne(p string, e Entry, rule Rule) error {
 // path, where "**" stands for any number of components. Keep patterns win: an
 // entry they match stays, with its parents.
 func (t *Tree) Prune(drop, keep []string) ([]string, error) {
-	for _, g := range slices.Concat(drop, keep) {
-		if _, err := path.Match(strings.ReplaceAll(g, "**", "*"), ""); err != nil {
-			return nil, fmt.Errorf("pattern %q: %w", g, err)
+	dropped, err := parsePatterns(drop)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := parsePatterns(keep)
+	if err != nil {
+		return nil, err
+	}
+	doomed := map[string]bool{}
+	for p := range t.entries {
+		if p != Root && !matchAny(kept, p) && matchAny(dropped, p) {
+			doomed[p] = true
 		}
 	}
-	kept := map[string]bool{Root: true}
-	var doomed []string
-	for _, p := range t.Paths() {
-		switch {
-		case p == Root:
-		case matchAny(keep, p):
-			for up := p; up != ""; up = Parent(up) {
-				kept[up] = true
-			}
-		case matchAny(drop, p):
-			doomed = append(doomed, p)
+	return slices.SortedFunc(maps.Keys(t.Drop(doomed)), ComparePaths), nil
+}
+
+func parsePatterns(texts []string) ([]Pattern, error) {
+	out := make([]Pattern, len(texts))
+	for i, text := range texts {
+		var err error
+		if out[i], err = ParsePattern(text); err != nil {
+			return nil, err
 		}
 	}
-	gone := map[string]Entry{}
-	for _, p := range doomed {
-		if !kept[p] {
-			gone[p] = t.entries[p]
-		}
-	}
-	for p := range gone {
-		delete(t.entries, p)
-	}
-	t.promote(gone)
-	return slices.SortedFunc(maps.Keys(gone), ComparePaths), nil
+	return out, nil
 }
 
 // matchAny reports whether a pattern matches p or one of its parents.
-func matchAny(patterns []string, p string) bool {
-	if len(patterns) == 0 {
-		return false
-	}
-	parts := strings.Split(p, "/")
-	for _, g := range patterns {
-		want := strings.Split(g, "/")
-		for n := len(parts); n > 0; n-- {
-			if matchParts(want, parts[:n]) {
-				return true
-			}
-		}
-	}
-	return false
+func matchAny(patterns []Pattern, p string) bool {
+	return slices.ContainsFunc(patterns, func(g Pattern) bool { return g.Match(p) })
 }
 
 func matchParts(want, parts []string) bool {
