@@ -76,6 +76,7 @@ func (n *Networks) change(p *wiring.Program, whole bool) error {
 			return err
 		}
 		n.spaces, n.made = map[string]*linux.NetNS{}, map[string]*made{}
+		n.clear(p)
 	}
 	n.leave(p, whole)
 	for _, s := range p.Settings {
@@ -101,6 +102,20 @@ func (n *Networks) change(p *wiring.Program, whole bool) error {
 		}
 	}
 	return nil
+}
+
+// clear takes down what somebody before made of a program and could not take
+// down, because it was killed: the machine's ends of its networks, which have the
+// same names and numbers. What is in namespaces goes with those.
+func (n *Networks) clear(p *wiring.Program) {
+	for i := range p.Networks {
+		m := &made{Network: p.Networks[i]}
+		for _, s := range m.Undo {
+			if s.Space == "" {
+				n.undo(m, s)
+			}
+		}
+	}
 }
 
 // leave takes down what a program does not have, or only what stands in its

@@ -406,6 +406,31 @@ func TestFail(t *testing.T) {
 	}
 }
 
+// TestKilled: who made the networks is no more and took nothing down, and the
+// containers still hold their namespaces. Who comes next makes them anew.
+func TestKilled(t *testing.T) {
+	m := newMachine(t)
+	all := []system.Network{field(), pair, alone}
+	m.apply(all...)
+	before := m.ip("-o link")
+	killed := m.net
+	m.net = &Networks{Sysfs: killed.Sysfs, Log: t.Logf}
+	m.apply(all...)
+	if got := m.ip("-o link"); len(strings.Split(got, "\n")) != len(strings.Split(before, "\n")) {
+		t.Errorf("links\n%s\nbefore\n%s", got, before)
+	}
+	for _, name := range []string{"field", "pair", "alone"} {
+		if state, detail := m.net.State(name); state != "up" {
+			t.Errorf("network %s is %s: %s", name, state, detail)
+		}
+	}
+	for _, ns := range killed.spaces {
+		if err := ns.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestDevices: networks over a device of the machine, with it, without it, and
 // with a stand-in.
 func TestDevices(t *testing.T) {
