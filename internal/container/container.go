@@ -13,11 +13,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	"github.com/instar-os/instar/internal/launch"
 	"github.com/instar-os/instar/internal/system"
@@ -178,10 +176,7 @@ func (r *Runtime) sandbox(c *system.Container, l *loadedLaunch, where parts) (_ 
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if err := s.equip(r, c); err != nil {
-		return nil, err
-	}
-	return s, s.build(r, c, l, where)
+	return s, s.build(r, c, l, where, func() error { return s.equip(r, c) })
 }
 
 func newSandbox(c *system.Container, l *loadedLaunch, place string) *Sandbox {
@@ -222,110 +217,6 @@ func (s *Sandbox) equip(r *Runtime, c *system.Container) (err error) {
 	}
 	s.warnings = append(s.warnings, warnings...)
 	s.warnings = append(s.warnings, r.limitDisks(s.cgroup, c.Limits)...)
-	return nil
-}
-
-// build makes the namespaces and the mounts.
-func (s *Sandbox) build(r *Runtime, c *system.Container, l *loadedLaunch, where parts) error {
-	if err := os.MkdirAll(s.place, 0o700); err != nil {
-		return err
-	}
-	if err := s.run(l.spaces, nil, func(pid int) error { return mapIDs(pid, c.IDs) }); err != nil {
-		return err
-	}
-	err := s.makeRoot(r, l.root, where)
-	if errors.Is(err, unix.ENOTBLK) {
-		err = s.makeRootOnLoop(r, l.root, where)
-	}
-	return err
-}
-
-// makeRootOnLoop mounts the image from a loop device. EROFS wants a block
-// device (ENOTBLK) when the image's file system cannot back it: tmpfs, and an
-// overlay, which would be one file system too many on top of each other.
-func (s *Sandbox) makeRootOnLoop(r *Runtime, root *loaded, where parts) error {
-	device, err := attachLoop(where.image)
-	if err != nil {
-		return fmt.Errorf("making its image a block device: %w", err)
-	}
-	defer device.Close()
-	where.image = device.Name()
-	return s.makeRoot(r, root, where)
-}
-
-// makeRoot makes the mounts.
-func (s *Sandbox) makeRoot(r *Runtime, root *loaded, where parts) error {
-	verity := "off"
-	if r.Verity {
-		verity = "require"
-	}
-	in := map[int]string{
-		launch.Place: s.place, launch.Image: where.image, launch.Objects: where.objects,
-		launch.Verity: verity, launch.Resolv: r.Resolv, launch.Control: r.Control,
-	}
-	for i, dir := range where.data {
-		in[launch.FirstData+i] = dir
-	}
-	return s.run(root, in, nil)
-}
-
-// run executes a program that makes a part of the sandbox and ends; in the
-// slots are strings. Child and parent share the table of descriptors: those in
-// the namespaces' slots become the sandbox's, the others that it opened are
-// closed here, whether it succeeded or not. before is called when the child has
-// ended and its process is still there.
-func (s *Sandbox) run(l *loaded, in map[int]string, before func(pid int) error) error {
-	slots := l.slots()
-	opened := l.outputs()
-	for i := launch.MountNS; i <= launch.UserNS; i++ {
-		slots[i] = uintptr(s.fds[i])
-	}
-	var held []*byte
-	for i, text := range in {
-		p := unsafe.StringData(text + "\x00")
-		held = append(held, p)
-		slots[i] = uintptr(unsafe.Pointer(p))
-	}
-	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(s.fds[launch.UserNS])}
-	slots[launch.IDMap] = uintptr(unsafe.Pointer(attr))
-	pid, pidfd, err := l.run(slots, -1)
-	if err == nil {
-		if before != nil {
-			err = before(pid)
-		}
-		_, e := wait(pidfd) // it has ended, with 0
-		err = errors.Join(err, e)
-		unix.Close(pidfd)
-	}
-	runtime.KeepAlive(held)
-	runtime.KeepAlive(attr)
-	for _, i := range opened {
-		fd := int(slots[i])
-		switch {
-		case fd < 0:
-		case i <= launch.UserNS && err == nil:
-			s.fds[i] = fd
-		case i == launch.Master && err == nil:
-			s.master = os.NewFile(uintptr(fd), "terminal")
-		default:
-			unix.Close(fd)
-		}
-	}
-	return err
-}
-
-// mapIDs makes the users and groups of a process' new user namespace those of a
-// range of the machine: user_namespaces(7).
-func mapIDs(pid int, r system.IDRange) error {
-	if r.Base == 0 {
-		return nil
-	}
-	line := fmt.Appendf(nil, "0 %d %d\n", r.Base, r.Count)
-	for _, file := range []string{"uid_map", "gid_map"} {
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), line, 0); err != nil {
-			return fmt.Errorf("mapping its users and groups: %w", err)
-		}
-	}
 	return nil
 }
 

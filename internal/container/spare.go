@@ -39,13 +39,20 @@ func (r *Runtime) Spare(c *system.Container) error {
 		return fmt.Errorf("making a spare of container %s: %w", c.Name, err)
 	}
 	s := newSandbox(c, l, filepath.Join(r.State, r.spares.place()))
-	if err := errors.Join(s.build(r, c, l, r.parts(c, nil)), s.ready(r, c)); err != nil {
+	if err := s.makeSpare(r, c, l); err != nil {
 		return fmt.Errorf("making a spare of container %s: %w", c.Name, errors.Join(err, s.Close()))
 	}
 	if !r.spares.put(c, s) {
 		return s.Close()
 	}
 	return nil
+}
+
+func (s *Sandbox) makeSpare(r *Runtime, c *system.Container, l *loadedLaunch) error {
+	if err := s.build(r, c, l, r.parts(c, nil), func() error { return nil }); err != nil {
+		return err
+	}
+	return s.ready(r, c)
 }
 
 // ready gives a spare its control group and a first process that waits in it,

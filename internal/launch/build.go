@@ -129,6 +129,17 @@ func (b *builder) clone(what string, path Arg) Arg {
 	return b.slot(b.do("taking "+what, OpenTree, imm(atCWD), path, imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)))
 }
 
+// await waits at a gate until the supervisor lets it go on, or fails with EAGAIN
+// when the supervisor has ended: both end ppoll(2), and only the first leaves
+// something to read. In slot gate is a non-blocking eventfd, a semaphore; in the
+// next one the address of two struct pollfd, of the eventfd and of the
+// supervisor's end. Whoever waits here shares the supervisor's descriptors, so
+// that a pipe would never end.
+func (b *builder) await(what string, gate int) {
+	b.do("waiting for "+what, Ppoll, held(gate+1), imm(2))
+	b.do("going on with "+what, Read, held(gate), b.bytes(make([]byte, 8)), imm(8))
+}
+
 // idmap makes the owners in a detached mount those of the container's user
 // namespace: mount_setattr(2), "ID mapped mounts". Without an own range of IDs
 // there is nothing to do.

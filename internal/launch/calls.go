@@ -53,6 +53,7 @@ const (
 	LandlockCreateRuleset
 	LandlockAddRule
 	LandlockRestrictSelf
+	Ppoll
 )
 
 // archs gives the column of an architecture in calls.
@@ -111,6 +112,7 @@ var calls = [...]struct {
 	LandlockCreateRuleset: {"landlock_create_ruleset", [2]uint16{444, 444}},
 	LandlockAddRule:       {"landlock_add_rule", [2]uint16{445, 445}},
 	LandlockRestrictSelf:  {"landlock_restrict_self", [2]uint16{446, 446}},
+	Ppoll:                 {"ppoll", [2]uint16{271, 73}},
 }
 
 // String returns the call's name in Linux.

@@ -11,10 +11,12 @@ import (
 // Launch is a container's start. All of it is for one architecture.
 //
 // Spaces runs in a child with its Clone flags, which shares the file
-// descriptors; it leaves namespaces in the slots UTSNS, IPCNS, UserNS for a
-// container with its own range of IDs, and NetNS for one without the machine's
-// network. Whoever runs it maps the IDs before it reaps the child. Root runs in
-// another such child and leaves the mounts in MountNS. Start runs for each first
+// descriptors; it leaves namespaces in the slots UTSNS, IPCNS, and NetNS for one
+// without the machine's network. Whoever runs it takes the user namespace of a
+// container with its own range of IDs from the child, and maps the IDs. Root
+// runs in another such child, at the same time, and leaves the mounts in
+// MountNS. It waits at its gate where it needs the users, if they are the
+// container's own, and where it needs the namespaces. Start runs for each first
 // process with these and the slots Stdin to Argv set. Join runs for a further
 // process of a running container: MountNS holds the pidfd of the first one, and
 // the caller has to be in its PID namespace for children.
@@ -23,7 +25,7 @@ type Launch struct {
 }
 
 // launchMagic begins an encoded launch; its last byte is the version.
-const launchMagic = "instarS\x01"
+const launchMagic = "instarS\x02"
 
 // parts names the programs in the order in which they are encoded.
 func (l *Launch) parts() []struct {
@@ -56,7 +58,7 @@ func (l *Launch) Encode() ([]byte, error) {
 func DecodeLaunch(b []byte) (*Launch, error) {
 	rest, ok := bytes.CutPrefix(b, []byte(launchMagic))
 	if !ok {
-		return nil, errors.New("not a launch of version 1")
+		return nil, errors.New("not a launch of version 2")
 	}
 	r := &reader{rest: rest}
 	l := new(Launch)

@@ -90,19 +90,23 @@ const (
 	Stdin
 	Stdout
 	Stderr
-	Path      // address of the program's path
-	Argv      // address of its arguments
-	Place     // Root: address of the path of an empty directory
-	Image     // Root: address of the path of the image, or of the root directory
-	Objects   // Root: address of the path of the store's objects
-	Verity    // Root: address of "require" or "off", overlay's option verity
-	Resolv    // Root: address of the path of resolv.conf
-	Control   // Root: address of the path of the control socket
-	IDMap     // Root: address of a struct mount_attr that maps by the user namespace
-	Nofile    // Start, Join: address of the default struct rlimit64 of open files
-	Env       // Join: address of the environment
-	Init      // Start: descriptor of the program of a container's own first process
-	Master    // Root leaves its end of the container's terminal there
+	Path    // address of the program's path
+	Argv    // address of its arguments
+	Place   // Root: address of the path of an empty directory
+	Image   // Root: address of the path of the image, or of the root directory
+	Objects // Root: address of the path of the store's objects
+	Verity  // Root: address of "require" or "off", overlay's option verity
+	Resolv  // Root: address of the path of resolv.conf
+	Control // Root: address of the path of the control socket
+	IDMap   // Root: address of a struct mount_attr that maps by the user namespace
+	Nofile  // Start, Join: address of the default struct rlimit64 of open files
+	Env     // Join: address of the environment
+	Init    // Start: descriptor of the program of a container's own first process
+	Master  // Root leaves its end of the container's terminal there
+	Users   // Spaces, Root: gate that is open when the users are mapped: see await
+	UsersEnd
+	Ready // Root: gate that is open when the namespaces are there
+	ReadyEnd
 	FirstData // Root: address of the path of the container's first data; the others follow. Start: see FirstDescriptor
 )
 

@@ -31,15 +31,19 @@ func compileSpaces(s *Spec) (*Program, error) {
 	b.p.Clone = unix.CLONE_FILES | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 	if c.IDs.Base != 0 {
 		b.p.Clone |= unix.CLONE_NEWUSER
-		b.namespace("user", UserNS)
 	}
 	b.namespace("uts", UTSNS)
 	b.namespace("ipc", IPCNS)
 	b.do("setting the host name", Sethostname, b.str(c.Hostname), imm(len(c.Hostname)))
 	if c.Network == system.NoNetwork {
-		b.p.Clone |= unix.CLONE_NEWNET
+		b.do("making the net namespace", Unshare, imm(unix.CLONE_NEWNET))
 		b.namespace("net", NetNS)
 		b.loopback()
+	}
+	if len(c.Sysctls) > 0 && c.IDs.Base != 0 { // the files belong to user 0 as soon as there is one
+		b.await("the users", Users)
+		b.do("becoming group 0", Setresgid, imm(0), imm(0), imm(0))
+		b.do("becoming user 0", Setresuid, imm(0), imm(0), imm(0))
 	}
 	b.sysctls(c.Sysctls)
 	return b.finish("namespaces")
@@ -54,11 +58,8 @@ func compileRoot(s *Spec) (*Program, error) {
 	b := newBuilder(s)
 	c := s.Container
 	b.slots += len(c.Data)
-	b.p.Clone = unix.CLONE_FILES | unix.CLONE_NEWNS
-	b.join("ipc", IPCNS, unix.CLONE_NEWIPC) // what mqueue and sysfs show
-	if c.Network != system.HostNetwork {
-		b.join("net", NetNS, unix.CLONE_NEWNET)
-	}
+	b.p.Clone = unix.CLONE_FILES
+	b.do("copying the machine's mount namespace", Unshare, imm(unix.CLONE_NEWNS))
 	b.namespace("mnt", MountNS)
 	b.do("clearing the umask", Umask, imm(0))
 	b.do("making the mount namespace private", Mount, imm(0), b.str("/"), imm(0), imm(unix.MS_REC|unix.MS_PRIVATE))
@@ -72,7 +73,6 @@ func compileRoot(s *Spec) (*Program, error) {
 		b.do("opening the container's terminal", Openat, imm(atCWD), b.str("/dev/pts/ptmx"),
 			imm(unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC)).Out = Master
 	}
-	b.sys()
 	b.memory(s)
 	for _, m := range bound {
 		if above, ok := memoryAbove(c, m.at); ok {
@@ -81,6 +81,13 @@ func compileRoot(s *Spec) (*Program, error) {
 		}
 		b.bind(m.tree, m.at, m.attributes)
 	}
+	b.await("the namespaces", Ready)
+	b.join("ipc", IPCNS, unix.CLONE_NEWIPC) // what mqueue and sysfs show
+	if c.Network != system.HostNetwork {
+		b.join("net", NetNS, unix.CLONE_NEWNET)
+	}
+	b.queues()
+	b.sys()
 	return b.finish("root")
 }
 
@@ -112,6 +119,9 @@ func (b *builder) overlay(s *Spec, at string) {
 		layer = b.clone("the root directory", held(Image))
 	} else {
 		layer = b.super("erofs", attrRdonly|attrQuiet, []option{{"source", held(Image)}, {"ro", Arg{}}})
+	}
+	if b.base != 0 {
+		b.await("the users", Users)
 	}
 	b.idmap("the image", layer)
 	b.attach("the image", layer, "image")
@@ -228,7 +238,7 @@ var devices = []struct {
 	{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
 }
 
-// dev makes /dev: nodes, links, pts, shm and mqueue; itself it is read-only.
+// dev makes /dev: nodes, links, pts and shm; itself it is read-only.
 func (b *builder) dev() {
 	b.mount("tmpfs", "/dev", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=65536")
 	for _, d := range devices {
@@ -244,10 +254,12 @@ func (b *builder) dev() {
 	}
 	b.mount("devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,gid=%d", b.base+5))
 	b.mount("tmpfs", "/dev/shm", quieter, "mode=1777,size=67108864")
-	b.mount("mqueue", "/dev/mqueue", quieter, "")
 	b.do("making /dev read-only", Mount, imm(0), b.str("/dev"), imm(0),
 		imm(unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NOEXEC))
 }
+
+// queues mounts the message queues of the IPC namespace.
+func (b *builder) queues() { b.mount("mqueue", "/dev/mqueue", quieter, "") }
 
 // sys mounts /sys read-only, without what names the firmware's memory and the
 // power meters (a side channel).
