@@ -177,8 +177,36 @@ func drain(r io.Reader) error {
 	return err
 }
 
+// ReadControl returns the control file of a .deb of the given size in bytes, as it
+// stands in it. The content is not verified; what fetched it did that.
+func ReadControl(ctx context.Context, deb io.ReaderAt, size int64) ([]byte, error) {
+	m, _, err := members(deb, size)
+	if err != nil {
+		return nil, err
+	}
+	files, err := controlFiles(ctx, deb, m)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.name, err)
+	}
+	b, ok := files["control"]
+	if !ok {
+		return nil, errNoControl
+	}
+	return b, nil
+}
+
+var errNoControl = errors.New("no member control")
+
 // readControl reads the control archive's fields and kept members.
 func readControl(ctx context.Context, deb io.ReaderAt, m member) (*Package, error) {
+	files, err := controlFiles(ctx, deb, m)
+	if err != nil {
+		return nil, err
+	}
+	return newPackage(files)
+}
+
+func controlFiles(ctx context.Context, deb io.ReaderAt, m member) (map[string][]byte, error) {
 	r, err := decompress(ctx, deb, m, 1)
 	if err != nil {
 		return nil, err
@@ -208,16 +236,13 @@ func readControl(ctx context.Context, deb io.ReaderAt, m member) (*Package, erro
 			return nil, fmt.Errorf("tar: %s: %w", name, short(err))
 		}
 	}
-	if err := drain(r); err != nil {
-		return nil, err
-	}
-	return newPackage(files)
+	return files, drain(r)
 }
 
 func newPackage(files map[string][]byte) (*Package, error) {
 	control, ok := files["control"]
 	if !ok {
-		return nil, errors.New("no member control")
+		return nil, errNoControl
 	}
 	c, err := ParseControl(control)
 	if err != nil {
