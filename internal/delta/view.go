@@ -12,9 +12,14 @@ import (
 const maxBase = MaxListing
 
 // view gives all bytes of a base until done is called. A file is mapped: its
-// bytes are the page cache's.
+// bytes are the page cache's. It is read through before: what a disk does not
+// give is an error of a system call then, and nobody waits for a disk in a page
+// fault, in which a goroutine stops the collection of garbage, and so all others.
 func view(old io.ReaderAt, size int64) (b []byte, done func(), err error) {
 	if f, ok := old.(*os.File); ok && size > 0 {
+		if err := readThrough(f, size); err != nil {
+			return nil, nil, err
+		}
 		if b, err = unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED); err == nil {
 			return b, func() { _ = unix.Munmap(b) }, nil
 		}
@@ -27,4 +32,17 @@ func view(old io.ReaderAt, size int64) (b []byte, done func(), err error) {
 		return nil, nil, err
 	}
 	return b, func() {}, nil
+}
+
+// readThrough brings the first size bytes of f into the page cache.
+func readThrough(f *os.File, size int64) error {
+	buf := make([]byte, min(size, 256<<10))
+	for at := int64(0); at < size; {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
+		if err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
 }
