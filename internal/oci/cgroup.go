@@ -84,13 +84,16 @@ func (g *cgroups) unified() bool {
 	return len(g.hierarchies) == 1 && g.hierarchies[0].controllers == ""
 }
 
-// joins returns the files that a process writes "0" to, to be in the
-// container's cgroups; in one of version 2 it begins.
+// joins returns the files that a process of one thread writes "0" to, to be in
+// the container's cgroups; in one of version 2 it begins. They are those of
+// threads: a thread that moves itself needs no lock on the forks of the whole
+// machine, for which the file of processes waits for an RCU grace period, 5 to
+// 10 ms (cgroup_procs_write_start in kernel/cgroup/cgroup.c of Linux).
 func (g *cgroups) joins() []string {
 	var out []string
 	for _, h := range g.hierarchies {
 		if h.controllers != "" {
-			out = append(out, filepath.Join(h.dir, "cgroup.procs"))
+			out = append(out, filepath.Join(h.dir, "tasks"))
 		}
 	}
 	return out
