@@ -11,35 +11,53 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// waits are what the children of build wait for.
+// waits are what the children of build have in common.
 type waits struct {
+	slots  []uintptr
 	users  *gate           // the users are mapped, for both
 	owners *unix.MountAttr // by which namespace; looked at behind the gate
 	ready  *gate           // the namespaces are there, for the root
+	self   int             // descriptor of the supervisor
 }
 
+// noFile is no descriptor to mount_setattr(2).
+const noFile = 1<<64 - 1
+
 func newWaits() (*waits, error) {
-	users, err := newGate()
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	users, err := newGate(self)
+	if err != nil {
+		unix.Close(self)
 		return nil, err
 	}
-	ready, err := newGate()
+	ready, err := newGate(self)
 	if err != nil {
+		unix.Close(self)
 		users.close()
 		return nil, err
 	}
-	return &waits{users, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP}, ready}, nil
+	w := &waits{make([]uintptr, launch.MaxSlots), users, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: noFile}, ready, self}
+	w.clear()
+	return w, nil
+}
+
+// clear makes the slots those of programs that have not begun.
+func (w *waits) clear() {
+	for i := range w.slots {
+		w.slots[i] = ^uintptr(0)
+	}
+	w.users.put(w.slots, launch.Users)
+	w.ready.put(w.slots, launch.Ready)
+	w.slots[launch.IDMap] = uintptr(unsafe.Pointer(w.owners))
 }
 
 func (w *waits) close() {
 	w.users.close()
 	w.ready.close()
-}
-
-func (w *waits) put(slots []uintptr) {
-	w.users.put(slots, launch.Users)
-	w.ready.put(slots, launch.Ready)
-	slots[launch.IDMap] = uintptr(unsafe.Pointer(w.owners))
+	unix.Close(w.self)
 }
 
 // build makes the namespaces and the mounts at the same time, and meanwhile what
@@ -49,47 +67,49 @@ func (s *Sandbox) build(r *Runtime, c *system.Container, l *loadedLaunch, where 
 	if err := os.MkdirAll(s.place, 0o700); err != nil {
 		return err
 	}
-	w, err := newWaits()
+	on, err := newWaits()
 	if err != nil {
 		return err
 	}
-	defer w.close()
-	root, err := s.beginRoot(r, l.root, where, w)
+	defer on.close()
+	spaces, err := l.spaces.begin(on.slots, on)
 	if err != nil {
 		return err
 	}
-	if err := s.makeSpaces(c, l.spaces, w, meanwhile); err != nil {
-		root.cancel()
-		return s.collect(root, err)
+	root, err := s.beginRoot(r, l.root, where, on)
+	if err == nil {
+		err = s.serve(c, spaces, on, meanwhile)
 	}
-	err = s.endRoot(root, w)
+	if e := spaces.end(); e != nil {
+		err = e // what came of the child explains the rest
+	}
+	if err != nil {
+		if root != nil {
+			s.giveUp(root, on)
+		}
+		return s.collect(spaces, err)
+	}
+	s.collect(spaces, nil)
+	err = s.endRoot(root, on)
 	if errors.Is(err, unix.ENOTBLK) {
-		err = s.makeRootOnLoop(r, l.root, where, w)
+		err = s.makeRootOnLoop(r, l.root, where, on)
 	}
 	return err
 }
 
-// makeSpaces makes the namespaces that hold no mounts. When there are users, it
-// lets those go on that wait for them.
-func (s *Sandbox) makeSpaces(c *system.Container, l *loaded, on *waits, meanwhile func() error) error {
-	slots := l.slots()
-	on.put(slots)
-	w, err := l.begin(slots, on)
-	if err != nil {
-		return err
-	}
+// serve does the supervisor's part while the children walk: it maps the users,
+// lets those go on that wait for them, and does what else there is to do.
+func (s *Sandbox) serve(c *system.Container, spaces *walk, on *waits, meanwhile func() error) error {
 	if c.IDs.Base != 0 {
-		err = s.takeUsers(w.pid, c.IDs)
+		if err := s.takeUsers(spaces.pid, c.IDs); err != nil {
+			return err
+		}
 		on.owners.Userns_fd = uint64(s.fds[launch.UserNS])
-		err = errors.Join(err, on.users.open(2)) // a mistake shows when the owners are mapped
+		if err := on.users.open(2); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = meanwhile()
-	}
-	if e := w.end(); e != nil {
-		err = e // what came of the child explains the rest
-	}
-	return s.collect(w, err)
+	return meanwhile()
 }
 
 // takeUsers takes a child's new user namespace and maps its users.
@@ -124,6 +144,8 @@ func (s *Sandbox) makeRootOnLoop(r *Runtime, l *loaded, where parts, on *waits) 
 	}
 	defer device.Close()
 	where.image = device.Name()
+	on.clear()
+	s.known(on.slots)
 	w, err := s.beginRoot(r, l, where, on)
 	if err != nil {
 		return err
@@ -144,27 +166,35 @@ func (s *Sandbox) beginRoot(r *Runtime, l *loaded, where parts, on *waits) (*wal
 	for i, dir := range where.data {
 		in[launch.FirstData+i] = dir
 	}
-	slots := l.slots()
-	s.known(slots)
 	keep := []any{on}
 	for i, text := range in {
 		p := unsafe.StringData(text + "\x00")
 		keep = append(keep, p)
-		slots[i] = uintptr(unsafe.Pointer(p))
+		on.slots[i] = uintptr(unsafe.Pointer(p))
 	}
-	on.put(slots)
-	return l.begin(slots, keep...)
+	return l.begin(on.slots, keep...)
 }
 
-// endRoot lets the root go on with the sandbox's namespaces, and waits for it.
+// endRoot lets the root go on with the sandbox's namespaces, if it waits, and
+// waits for it.
 func (s *Sandbox) endRoot(w *walk, on *waits) error {
-	s.known(w.slots)
+	s.known(on.slots)
 	if err := on.ready.open(1); err != nil {
-		w.cancel()
-		return s.collect(w, err)
+		return errors.Join(err, s.giveUp(w, on))
 	}
 	return s.collect(w, w.end())
 }
+
+// giveUp lets the root end without what it waits for. It is not killed, for a
+// descriptor that it has just opened could not be found then.
+func (s *Sandbox) giveUp(w *walk, on *waits) error {
+	errs := []error{on.users.open(1), on.ready.open(1)}
+	_ = w.end() // somebody else's error is the reason
+	_ = s.collect(w, errGivenUp)
+	return errors.Join(errs...)
+}
+
+var errGivenUp = errors.New("the sandbox is not wanted any more")
 
 // known sets the slots of the namespaces that Root finds.
 func (s *Sandbox) known(slots []uintptr) {

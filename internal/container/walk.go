@@ -56,31 +56,20 @@ func (w *walk) end() error {
 	return nil
 }
 
-// cancel ends the child, whatever it does.
-func (w *walk) cancel() {
-	_ = unix.PidfdSendSignal(int(w.rep.pidfd), unix.SIGKILL, nil, 0) // end says what came of it
-	_ = w.end()
-}
-
-// A gate is where a walk waits until the supervisor has made what it needs, or
-// has ended.
+// A gate is where a walk waits until it is let go on, or the supervisor has
+// ended.
 type gate struct {
-	event, self int
-	watch       *[2]unix.PollFd
+	event int
+	watch *[2]unix.PollFd
 }
 
-// newGate makes a gate that is closed.
-func newGate() (*gate, error) {
-	self, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
-		return nil, os.NewSyscallError("pidfd_open", err)
-	}
+// newGate makes a gate that is closed. self is a descriptor of the supervisor.
+func newGate(self int) (*gate, error) {
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK|unix.EFD_SEMAPHORE)
 	if err != nil {
-		unix.Close(self)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	return &gate{event, self, &[2]unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}, {Fd: int32(self), Events: unix.POLLIN}}}, nil
+	return &gate{event, &[2]unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}, {Fd: int32(self), Events: unix.POLLIN}}}, nil
 }
 
 // open lets n waits pass.
@@ -96,7 +85,4 @@ func (g *gate) put(slots []uintptr, at int) {
 	slots[at+1] = uintptr(unsafe.Pointer(g.watch))
 }
 
-func (g *gate) close() {
-	unix.Close(g.event)
-	unix.Close(g.self)
-}
+func (g *gate) close() { unix.Close(g.event) }

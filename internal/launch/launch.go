@@ -15,8 +15,9 @@ import (
 // without the machine's network. Whoever runs it takes the user namespace of a
 // container with its own range of IDs from the child, and maps the IDs. Root
 // runs in another such child, at the same time, and leaves the mounts in
-// MountNS. It waits at its gate where it needs the users, if they are the
-// container's own, and where it needs the namespaces. Start runs for each first
+// MountNS. Both run on the same slots. Root waits where it needs the users, if they
+// are the container's own, and where it needs the namespaces: Spaces lets it go
+// on itself, unless the network is not its. Start runs for each first
 // process with these and the slots Stdin to Argv set. Join runs for a further
 // process of a running container: MountNS holds the pidfd of the first one, and
 // the caller has to be in its PID namespace for children.

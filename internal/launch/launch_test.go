@@ -177,7 +177,7 @@ func TestCompileRefuses(t *testing.T) {
 		`"A=\x00" contains a NUL byte`:        func(s *Spec) { s.Container.Env = []string{"A=\x00"} },
 		"user or group 65536 is not":          func(s *Spec) { s.Container.Groups = []uint32{65536} },
 		"65536 IDs from 4294901761":           func(s *Spec) { s.Container.IDs.Base = 1<<32 - 0xffff },
-		"more than 255 slots":                 func(s *Spec) { manyData(s, 300) },
+		"more than 192 slots":                 func(s *Spec) { manyData(s, 300) },
 		"a pool of ":                          func(s *Spec) { s.Container.Env = []string{strings.Repeat("x", MaxPool)} },
 		"compiling the start of container br": func(s *Spec) { s.Arch = "" },
 	} {

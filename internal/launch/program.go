@@ -105,10 +105,14 @@ const (
 	Master  // Root leaves its end of the container's terminal there
 	Users   // Spaces, Root: gate that is open when the users are mapped: see await
 	UsersEnd
-	Ready // Root: gate that is open when the namespaces are there
+	Ready // Spaces, Root: gate that is open when the namespaces are there
 	ReadyEnd
 	FirstData // Root: address of the path of the container's first data; the others follow. Start: see FirstDescriptor
 )
+
+// firstApart is the first slot that Spaces takes for itself, and Root none: they
+// can run on the same slots.
+const firstApart = 192
 
 // Error says which operation of a launch failed.
 type Error struct {

@@ -27,6 +27,7 @@ const (
 // capabilities are good for them and for nothing else.
 func compileSpaces(s *Spec) (*Program, error) {
 	b := newBuilder(s)
+	b.slots = firstApart
 	c := s.Container
 	b.p.Clone = unix.CLONE_FILES | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 	if c.IDs.Base != 0 {
@@ -38,6 +39,11 @@ func compileSpaces(s *Spec) (*Program, error) {
 	if c.Network == system.NoNetwork {
 		b.do("making the net namespace", Unshare, imm(unix.CLONE_NEWNET))
 		b.namespace("net", NetNS)
+	}
+	if c.Network != system.MemberNetwork {
+		b.do("letting the mounts have them", Write, held(Ready), b.bytes(words(1)), imm(8))
+	}
+	if c.Network == system.NoNetwork {
 		b.loopback()
 	}
 	if len(c.Sysctls) > 0 && c.IDs.Base != 0 { // the files belong to user 0 as soon as there is one
@@ -88,6 +94,9 @@ func compileRoot(s *Spec) (*Program, error) {
 	}
 	b.queues()
 	b.sys()
+	if b.slots > firstApart {
+		return nil, fmt.Errorf("compiling the root of a container: more than %d slots", firstApart)
+	}
 	return b.finish("root")
 }
 
