@@ -48,23 +48,23 @@ func newWorld(dir, view string) (*world, error) {
 			return nil, err
 		}
 	}
-	state := filepath.Join(dir, "state")
-	if err := os.Mkdir(state, 0o755); err != nil {
-		return nil, err
-	}
-	w.runtime = &container.Runtime{Store: st.Dir(), State: state, Cgroup: w.cgroup}
 	if err := os.Mkdir(w.state(), 0o755); err != nil {
 		return nil, err
 	}
 	if err := unix.Mount("state", w.state(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return nil, err
 	}
+	state := filepath.Join(w.state(), "containers")
+	if err := os.Mkdir(state, 0o755); err != nil {
+		return nil, err
+	}
+	w.runtime = &container.Runtime{Store: st.Dir(), State: state, Cgroup: w.cgroup}
 	w.program, err = nothing(dir)
 	return w, err
 }
 
-// state is where the OCI runtimes keep what they know of containers: in memory,
-// as /run is, their default.
+// state is where the runtimes keep what they know of containers: in memory, as
+// /run is, their default.
 func (w *world) state() string { return filepath.Join(w.dir, "run") }
 
 func (w *world) close() {
