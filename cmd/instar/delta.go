@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -107,10 +110,14 @@ func printDelta(w io.Writer, r *pack.Report) error {
 func plural(k delta.Kind) string { return k.String() + "s" }
 
 func deltaExplainCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var files bool
+	cmd := &cobra.Command{
 		Use:   "explain FILE",
 		Short: "Show where an update leads from and to, who signed it, and where its bytes are",
-		Args:  cobra.ExactArgs(1),
+		Long: `Shows where an update leads from and to, who signed it, and where its bytes are,
+by kind of content. With --files it says what each file costs, the dearest first:
+for that it is decoded, which needs one of its bases in the store.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u, err := a.openUpdate(cmd.Context(), args[0])
 			if err != nil {
@@ -122,9 +129,33 @@ func deltaExplainCommand(a *app) *cobra.Command {
 			for _, s := range u.Signatures {
 				e.Signers = append(e.Signers, s.Key.String())
 			}
+			if files {
+				if e.Files, err = a.deltaFiles(u.Update, args[0]); err != nil {
+					return err
+				}
+			}
 			return a.print(e, func(w io.Writer) error { return printExplained(w, &e) })
 		},
 	}
+	cmd.Flags().BoolVar(&files, "files", false, "say what each file costs")
+	return cmd
+}
+
+// deltaFiles lists what the contents of an update cost, the dearest first.
+func (a *app) deltaFiles(u *delta.Update, name string) ([]pack.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("--files decodes a file of this host: %w", err)
+	}
+	defer f.Close()
+	st, err := a.openStore()
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	all, err := pack.Files(st, u, io.NewSectionReader(f, u.Front, u.BodySize))
+	slices.SortStableFunc(all, func(a, b pack.File) int { return cmp.Compare(b.Stored, a.Stored) })
+	return all, err
 }
 
 // explainedDelta is what explain prints.
@@ -133,6 +164,7 @@ type explainedDelta struct {
 	Arch    string   `json:"arch"`
 	Signers []string `json:"signers"` // IDs of keys; nobody checked the signatures
 	pack.Report
+	Files []pack.File `json:"files,omitempty"`
 }
 
 func printExplained(w io.Writer, e *explainedDelta) error {
@@ -144,5 +176,16 @@ func printExplained(w io.Writer, e *explainedDelta) error {
 		fmt.Fprintln(w, "from any system, or none")
 	}
 	fmt.Fprintf(w, "to system %s\nsigned by %s\n", e.Target, strings.Join(e.Signers, ", "))
-	return printDelta(w, &e.Report)
+	if err := printDelta(w, &e.Report); err != nil || e.Files == nil {
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	for _, f := range e.Files {
+		text := f.Kind.String() + " " + printable(f.Path)
+		if f.Base != "" && f.Base != f.Path {
+			text += ", made of " + printable(f.Base)
+		}
+		fmt.Fprintf(tw, "%s\t of %s\t %s\n", bytesText(f.Stored), bytesText(f.Size), text)
+	}
+	return tw.Flush()
 }

@@ -1,6 +1,7 @@
 package delta
 
 import (
+	"bufio"
 	"compress/flate"
 	"errors"
 	"fmt"
@@ -23,7 +24,10 @@ const MaxListing = 64 << 20
 // Decode turns a stream into its contents, one after the other. Memory is that
 // of the method: 45 MiB for differences at most, beside bases that are mapped.
 func (u *Update) Decode(s Stream, body io.ReaderAt, base Base, sink Sink) error {
-	stored := io.NewSectionReader(body, s.Offset, s.Stored)
+	return u.decode(s, bufio.NewReader(io.NewSectionReader(body, s.Offset, s.Stored)), base, sink)
+}
+
+func (u *Update) decode(s Stream, stored *bufio.Reader, base Base, sink Sink) error {
 	if s.Method == Difference {
 		return u.difference(s, stored, base, sink)
 	}

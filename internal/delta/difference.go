@@ -12,8 +12,7 @@ import (
 
 // difference makes the contents of a stream of that method, each out of its
 // base. Memory is that of a bindiff.Decoder.
-func (u *Update) difference(s Stream, body io.Reader, base Base, sink Sink) error {
-	r := bufio.NewReader(body)
+func (u *Update) difference(s Stream, r *bufio.Reader, base Base, sink Sink) error {
 	list := u.Contents(s)
 	sizes := make([]int64, len(list))
 	var sum int64
