@@ -38,7 +38,7 @@ func (m *machine) Update(ctx context.Context, r wire.UpdateRequest, t wire.Termi
 // `instar-init receive`. What comes and goes passes through here unread.
 type updates struct {
 	d   *device
-	mu  sync.Mutex    // one at a time
+	one oneAtATime
 	due chan struct{} // garbage is to be collected
 
 	hosted bool // control groups are the init's
@@ -63,12 +63,50 @@ func (u *updates) take(ctx context.Context, r wire.UpdateRequest, t wire.Termina
 	return wire.ExecResult{Code: code}, err
 }
 
+// oneAtATime lets one process write to the store.
+type oneAtATime struct {
+	mu    sync.Mutex
+	under string        // what is under way: "receive", "collect"; "": nothing
+	ended chan struct{} // closed when it has
+}
+
+// enter waits while garbage is collected, which takes seconds and which the
+// machine does by itself. An update may take hours: it is an error.
+func (o *oneAtATime) enter(ctx context.Context, what string) (leave func(), err error) {
+	for {
+		o.mu.Lock()
+		if o.under == "" {
+			o.under, o.ended = what, make(chan struct{})
+			o.mu.Unlock()
+			return o.leave, nil
+		}
+		under, ended := o.under, o.ended
+		o.mu.Unlock()
+		if under != "collect" {
+			return nil, errors.New("another update is being received")
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("garbage is being collected: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (o *oneAtATime) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.under = ""
+	close(o.ended)
+}
+
 // alone runs a process that writes to the store, when there is no other.
 func (u *updates) alone(ctx context.Context, args []string, t wire.Terminal) (int, error) {
-	if !u.mu.TryLock() {
-		return 1, errors.New("another update is being received, or garbage collected")
+	leave, err := u.one.enter(ctx, args[0])
+	if err != nil {
+		return 1, err
 	}
-	defer u.mu.Unlock()
+	defer leave()
 	if err := linux.Reconfigure(storeDir, false); err != nil {
 		return 1, err
 	}
