@@ -19,7 +19,7 @@ func bomCommand(a *app) *cobra.Command {
 		Use:   "bom",
 		Short: "Say what systems are made of: bills of material",
 	}
-	cmd.AddCommand(bomMakeCommand(a))
+	cmd.AddCommand(bomMakeCommand(a), bomQueryCommand(a))
 	return cmd
 }
 

@@ -231,6 +231,20 @@ func interfaces(network map[string]config.Interface) []system.Interface {
 	return out
 }
 
+// origin is the source package of p, as far as it is not p itself.
+func origin(p lock.Package) string {
+	name, version := p.SourcePackage()
+	plain := p
+	plain.Origin = ""
+	if _, same := plain.SourcePackage(); same != version {
+		return name + " " + version
+	}
+	if name != p.Name {
+		return name
+	}
+	return ""
+}
+
 // packages lists what the system is made of, with the trees that hold each.
 func packages(in *lock.Inputs, used []string) []system.Package {
 	holders := map[string][]string{}
@@ -251,7 +265,7 @@ func packages(in *lock.Inputs, used []string) []system.Package {
 	for _, p := range in.Packages {
 		if trees := holders[p.Name+"="+p.Version]; len(trees) > 0 {
 			slices.Sort(trees)
-			out = append(out, system.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.Source, Trees: trees})
+			out = append(out, system.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.Source, Trees: trees, Origin: origin(p)})
 		}
 	}
 	return out

@@ -103,8 +103,8 @@ func (w *writer) packages(indent int, packages []Package) {
 	slices.SortFunc(packages, compare)
 	w.head(indent, "packages", len(packages), "[]")
 	for _, p := range packages {
-		w.line(indent+1, "- {name: %s, version: %s, arch: %s, source: %s, sha256: %s, size: %d, path: %s%s}",
-			scalar(p.Name), scalar(p.Version), scalar(p.Arch), scalar(p.Source), scalar(p.SHA256), p.Size, scalar(p.Path), scripts(p.Scripts))
+		w.line(indent+1, "- {name: %s, version: %s, arch: %s, source: %s, sha256: %s, size: %d, path: %s%s%s}",
+			scalar(p.Name), scalar(p.Version), scalar(p.Arch), scalar(p.Source), scalar(p.SHA256), p.Size, scalar(p.Path), scripts(p.Scripts), origin(p.Origin))
 	}
 }
 

@@ -65,6 +65,9 @@ type Package struct {
 	Size    int64    `yaml:"size"`              // bytes of the archive file
 	Path    string   `yaml:"path"`              // below the archive's address
 	Scripts []Script `yaml:"scripts,omitempty"` // maintainer scripts no rule explains
+	// Origin is the source package and its version, "util-linux 2.41-5", where they
+	// do not follow from path and version.
+	Origin string `yaml:"origin,omitempty" json:",omitempty"`
 }
 
 // Script is a maintainer script that no rule explains. Accepted ones are bound

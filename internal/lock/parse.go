@@ -164,6 +164,12 @@ func (p *Package) check() error {
 	if err != nil {
 		return err
 	}
+	if p.Origin != "" {
+		name, version, _ := strings.Cut(p.Origin, " ")
+		if err := first(want(packageForm, "origin", name), want(versionForm, "origin: version", version)); err != nil {
+			return err
+		}
+	}
 	seen := map[string]bool{}
 	for _, s := range p.Scripts {
 		if err := first(want(scriptForm, "script", s.Name), want(hashForm, "script "+s.Name+": sha256", s.SHA256)); err != nil {

@@ -290,6 +290,9 @@ type Package struct {
 	Arch    string   `json:"arch"`
 	Source  string   `json:"source"` // name in the definition's sources
 	Trees   []string `json:"trees"`  // trees that hold it; "kernel" and "boot" for those
+	// Origin is the source package, which advisories name, where its name is
+	// another; with its version behind a blank where that is another.
+	Origin string `json:"origin,omitempty"`
 }
 
 // Configuration returns the configuration of that name.

@@ -48,6 +48,7 @@ type Package struct {
 	provides   string
 	breaks     string
 	conflicts  string
+	origin     string // Source: the source package, with a version where it is another
 	from       *suite
 	groups     []control.Group // of preDepends and depends, read when first needed
 	read       bool
@@ -279,6 +280,8 @@ func (p *Package) set(f control.Field, words interner) (err error) {
 		p.breaks = string(f.Value)
 	case "Conflicts":
 		p.conflicts = string(f.Value)
+	case "Source":
+		p.origin = words.word(f.Value)
 	case "Filename":
 		p.Path = string(f.Value)
 	case "SHA256":

@@ -280,7 +280,9 @@ func (w *World) Essential() []string {
 }
 
 func (p *Package) lock() lock.Package {
-	return lock.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.from.source, SHA256: p.SHA256, Size: p.Size, Path: p.Path}
+	out := lock.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.from.source, SHA256: p.SHA256, Size: p.Size, Path: p.Path}
+	out.SetOrigin(p.origin)
+	return out
 }
 
 // needs returns what must be there for p, Pre-Depends first.
