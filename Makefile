@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-chunks bench-delta bench-dedup bench-image bench-import bench-links bench-slots bench-start bench-switch crash crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-chunks bench-delta bench-dedup bench-image bench-import bench-links bench-slots bench-small bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -71,6 +71,10 @@ bench-chunks: build
 
 bench-delta:
 	./scripts/bench-delta
+
+# Real services reduced to what they use, with their smoke tests.
+bench-small: build
+	./scripts/$@
 
 bench-import bench-dedup: test-tools
 	./scripts/$@

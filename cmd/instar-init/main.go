@@ -3,7 +3,7 @@
 //
 // As PID 1 without arguments it boots a device. As
 //
-//	instar-init run --store DIR --system HEX|ROOT --configuration NAME --state DIR --control PATH [--data DIR] [--network private|host]
+//	instar-init run --store DIR --system HEX|ROOT --configuration NAME --state DIR --control PATH [--data DIR] [--network private|host] [--watch NAME,…]
 //
 // it runs the same system as containers on another Linux, as root, until
 // SIGTERM, SIGINT or the control protocol's poweroff; the exit code is 0 when
@@ -76,7 +76,7 @@ func start(args []string) (int, error) {
 
 func options(args []string) (boot.Options, error) {
 	var o boot.Options
-	var name, network string
+	var name, network, watch string
 	f := flag.NewFlagSet("instar-init run", flag.ContinueOnError)
 	f.StringVar(&o.Store, "store", "", "directory of the store")
 	f.StringVar(&name, "system", "", "digest of the system, or the name of a root of the store")
@@ -85,8 +85,12 @@ func options(args []string) (boot.Options, error) {
 	f.StringVar(&o.Control, "control", "", "path of the control socket")
 	f.StringVar(&o.Data, "data", "", "directory that keeps the containers' data and logs (default: memory)")
 	f.StringVar(&network, "network", "private", "private: nothing but loopback; host: the host's interfaces")
+	f.StringVar(&watch, "watch", "", "containers, with commas between them, for whose files there are fanotify groups at the descriptors from 3 on")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if watch != "" {
+		o.Watch = strings.Split(watch, ",")
 	}
 	if f.NArg() > 0 || o.Store == "" || o.State == "" || o.Control == "" {
 		return o, fmt.Errorf("run needs --store, --system, --state and --control, and no further arguments")

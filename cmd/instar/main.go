@@ -82,7 +82,7 @@ shows what is in them.`,
 	}
 	add("define", initCommand(a), validateCommand(a), explainCommand(a), schemaCommand(a))
 	add("build", lockCommand(a), outdatedCommand(a), vendorCommand(a), buildCommand(a), imageCommand(a), installCommand(a))
-	add("run", vmCommand(a), runCommand(a), ociCommand(), psCommand(a), statusCommand(a), logsCommand(a), attachCommand(a), startCommand(a), restartCommand(a),
+	add("run", vmCommand(a), runCommand(a), recordCommand(a), ociCommand(), psCommand(a), statusCommand(a), logsCommand(a), attachCommand(a), startCommand(a), restartCommand(a),
 		killCommand(a), pauseCommand(a), unpauseCommand(a), execCommand(a), shellCommand(a), topCommand(a), statsCommand(a), switchCommand(a), stopCommand(a))
 	add("run", dataCommand(a), linkCommand(a), bootCommand(a))
 	add("update", keyCommand(a), planCommand(a), deltaCommand(a), sendCommand(a), applyCommand(a), gcCommand(a))

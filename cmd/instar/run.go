@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,6 +26,8 @@ type runFlags struct {
 	configuration, data, network string
 	waitHealthy                  bool
 	timeout                      time.Duration
+	watch                        []string   // containers whose files are watched
+	groups                       []*os.File // by fanotify groups, in their order
 }
 
 func runCommand(a *app) *cobra.Command {
@@ -114,7 +117,11 @@ func (a *app) startInit(st *store.Store, d digest.Digest, m *system.Manifest, f 
 		}
 		args = append(args, "--data", data)
 	}
+	if len(f.watch) > 0 {
+		args = append(args, "--watch", strings.Join(f.watch, ","))
+	}
 	cmd := exec.Command(path, args...)
+	cmd.ExtraFiles = f.groups
 	cmd.Stdout, cmd.Stderr = a.err, a.err
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches it through us, once
 	return cmd, cmd.Start()

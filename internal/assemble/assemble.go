@@ -46,6 +46,7 @@ type Builder struct {
 	S3         s3.Credentials                    // for binary caches of Nix in S3; zero: requests are not signed
 	Parallel   int                               // packages unpacked at a time; 0: one for each CPU
 	Progress   func(Event)                       // called by any goroutine
+	Unrecorded bool                              // leave recordings out of account, to make them anew
 	Registries *oci.Registries                   // that Fetch's transport knows; nil: no images from registries
 
 	epoch    int64          // of the lock at hand, seconds since 1970

@@ -141,6 +141,13 @@ func (b *Builder) pruneContainer(root *tree.Tree, name string, c config.Containe
 		}
 		gone.Add(mine)
 	}
+	if recordedFile(c, arch) != "" && !b.Unrecorded {
+		mine, err := b.keepRecorded(root, name, c, arch)
+		if err != nil {
+			return err
+		}
+		gone.Add(mine)
+	}
 	return b.prove(root, name, c.Env, gone)
 }
 

@@ -85,6 +85,7 @@ func (c *checker) definition() {
 	}
 	for _, name := range sorted(c.def.Containers) {
 		c.keeps(join("containers", name))
+		c.perArch(join("containers", name)+".recorded", c.def.Containers[name].Recorded)
 		c.container(join("containers", name), c.def.Containers[name])
 	}
 	c.configurations()

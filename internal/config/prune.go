@@ -2,7 +2,7 @@ package config
 
 // keeps reports keep where nothing is left out.
 func (c *checker) keeps(path string) {
-	if c.has(join(path, "keep")) && !c.has(join(path, "prune")) {
+	if c.has(join(path, "keep")) && !c.has(join(path, "prune")) && !c.has(join(path, "recorded")) {
 		c.wrong(join(path, "keep"), "stands without prune", "keep only takes back what prune removes")
 	}
 }
@@ -25,6 +25,7 @@ func locatedRules(def *Definition, places map[string]place) {
 	for name, ct := range def.Containers {
 		at := join("containers", name)
 		ct.PruneAt, ct.KeepAt = lines(at+".prune", len(ct.Prune)), lines(at+".keep", len(ct.Keep))
+		ct.RecordedAt = places[at+".recorded"].key.Short()
 		def.Containers[name] = ct
 	}
 }

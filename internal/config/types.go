@@ -149,7 +149,9 @@ type Tree struct {
 type Container struct {
 	Trees        []string          `yaml:"trees,required" is:"name" unique:"true" doc:"Trees, later ones over earlier ones." example:"[broker, conf]"`
 	Prune        []string          `yaml:"prune" is:"prune" unique:"true" doc:"What to leave out of all its trees laid over each other: classes and patterns as a tree's." example:"[\"/usr/bin/*\", \"libc6:gconv\"]"`
-	Keep         []string          `yaml:"keep" is:"paths" unique:"true" doc:"Patterns of paths that prune does not remove."`
+	Keep         []string          `yaml:"keep" is:"paths" unique:"true" doc:"Patterns of paths that neither prune nor recorded removes."`
+	Recorded     PerArch           `yaml:"recorded" is:"relative" doc:"File that instar record wrote, or a map from architecture to file: of packages and images only what it names stays, with all that it needs, and keep." example:"broker.recorded"`
+	Smoke        []string          `yaml:"smoke" doc:"Command on the build host that tries the container while it is recorded, in the definition's directory and on the machine's network. It ends with 0." example:"[sh, smoke/broker.sh]"`
 	Command      []string          `yaml:"command" doc:"Program, with its absolute path in the container, and arguments. Default: the entrypoint and cmd of its OCI image; a container without one must have it." example:"[/usr/sbin/mosquitto, -c, /etc/mosquitto/mosquitto.conf]"`
 	Args         []string          `yaml:"args" doc:"Arguments in the place of the cmd of its OCI image, whose entrypoint stays." example:"[--verbose]"`
 	Prepare      [][]string        `yaml:"prepare" doc:"Commands run to success, in order, before the command and in the same sandbox."`
@@ -191,8 +193,10 @@ type Container struct {
 
 	// At is where the container's name stands, "file:line". Not a key.
 	At string `yaml:"-"`
-	// PruneAt and KeepAt are where the elements stand, "file:line". Not keys.
+	// PruneAt and KeepAt are where the elements stand, "file:line", and
+	// RecordedAt is the key's place. Not keys.
 	PruneAt, KeepAt []string `yaml:"-" json:"-"`
+	RecordedAt      string   `yaml:"-" json:"-"`
 	// Given are the keys, of those that an image may set, that the definition sets. Not a key.
 	Given []string `yaml:"-" json:",omitempty"`
 }

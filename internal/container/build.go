@@ -94,6 +94,9 @@ func (s *Sandbox) build(r *Runtime, c *system.Container, l *loadedLaunch, where 
 	if errors.Is(err, unix.ENOTBLK) {
 		err = s.makeRootOnLoop(r, l.root, where, on)
 	}
+	if err == nil && r.Watch != nil {
+		err = r.Watch(c.Name, s.fds[launch.MountNS])
+	}
 	return err
 }
 

@@ -47,6 +47,10 @@ type Runtime struct {
 	// that is on networks, for the caller to close; nil when there are none.
 	Namespace func(container string) (int, error)
 
+	// Watch is called with a descriptor of a container's mount namespace when
+	// its mounts are made and nothing runs in it yet; nil for nobody.
+	Watch func(container string, mounts int) error
+
 	// Disks finds the disks of limits; nil when none can be limited.
 	Disks Disks
 

@@ -33,6 +33,10 @@ type Options struct {
 	Data          string // directory that lasts; "": in memory
 	HostNetwork   bool   // the host's interfaces instead of nothing but loopback
 	Cgroup        string // directory of the cgroup, set by Contain
+
+	// Watch are containers of which fanotify groups are told what is opened in
+	// them. The groups are the descriptors from 3 on, in this order.
+	Watch []string
 }
 
 // Contain runs a machine in namespaces of its own: it starts program, this
@@ -58,7 +62,7 @@ func Contain(program string, args []string, o Options) (code int, err error) {
 	runtime.LockOSThread() // Pdeathsig is sent when this thread ends
 	defer runtime.UnlockOSThread()
 	p, err := os.StartProcess(program, append(args, cgroup), &os.ProcAttr{
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Files: append([]*os.File{os.Stdin, os.Stdout, os.Stderr}, groups(o.Watch)...),
 		Sys:   &syscall.SysProcAttr{Cloneflags: uintptr(flags), Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
@@ -171,6 +175,7 @@ func Contained(o Options, console io.Writer) error {
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	m := newMachine(console, time.Now())
 	m.contained, m.system = true, o.System
+	m.runtime.Watch = watch(o.Watch)
 	err := m.run(m.contain(o))
 	if err == nil {
 		m.showTimeline()
