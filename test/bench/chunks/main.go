@@ -62,8 +62,8 @@ func run(ctx context.Context, old, new, out string) error {
 		do   func() (Row, error)
 	}{
 		{"instar", func() (Row, error) { return ours(ctx, dir, old, new) }},
-		{"casync", func() (Row, error) { return casync(dir+"/default", old, new) }},
-		{"casync 32 KiB", func() (Row, error) { return casync(dir+"/small", old, new, "--chunk-size=32768") }},
+		{"casync", func() (Row, error) { return casync(ctx, dir+"/default", old, new) }},
+		{"casync 32 KiB", func() (Row, error) { return casync(ctx, dir+"/small", old, new, "--chunk-size=32768") }},
 	} {
 		r, err := tool.do()
 		if err != nil {
@@ -176,15 +176,21 @@ func build(ctx context.Context, st *store.Store, dir string, epoch int64) (diges
 	return st.PutSystem(m)
 }
 
+// patience is how long casync may take, which needs half a minute of processor
+// time.
+const patience = 5 * time.Minute
+
 // casync makes both trees, and counts the chunks that the first has not.
-func casync(dir, old, new string, flags ...string) (r Row, err error) {
+func casync(ctx context.Context, dir, old, new string, flags ...string) (r Row, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return r, err
 	}
 	began := cpu(syscall.RUSAGE_CHILDREN)
 	for name, tree := range map[string]string{"old": old, "new": new} {
 		args := append([]string{"make", "--without=all", "--with=permissions", "--store=" + dir + "/" + name + ".castr"}, flags...)
-		if out, err := exec.Command("casync", append(args, dir+"/"+name+".caidx", tree)...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "casync", append(args, dir+"/"+name+".caidx", tree)...).CombinedOutput(); err != nil {
 			return r, fmt.Errorf("%w: %s", err, out)
 		}
 	}
@@ -209,7 +215,7 @@ func casync(dir, old, new string, flags ...string) (r Row, err error) {
 		}
 	}
 	began = cpu(syscall.RUSAGE_CHILDREN)
-	out, err := exec.Command("casync", "extract", "--without=all", "--with=permissions", "--seed="+old, "--store="+dir+"/new.castr", dir+"/new.caidx", dir+"/out").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "casync", "extract", "--without=all", "--with=permissions", "--seed="+old, "--store="+dir+"/new.castr", dir+"/new.caidx", dir+"/out").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
 	}
