@@ -12,7 +12,7 @@ GOFLAGS_SHIP := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid=
 export CGO_ENABLED ?= 0
 
-.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-chunks bench-delta bench-dedup bench-image bench-import bench-links bench-slots bench-small bench-start bench-switch crash crash-vm test-tools clean FORCE
+.PHONY: all build examples demo test vm-all check vet staticcheck race fuzz bench bench-build bench-chunks bench-delta bench-dedup bench-image bench-import bench-links bench-rt bench-slots bench-small bench-start bench-switch crash crash-vm test-tools clean FORCE
 
 all: build
 
@@ -58,12 +58,12 @@ vet:
 staticcheck:
 	go tool staticcheck ./...
 
-bench: bench-build bench-image bench-start bench-switch bench-links bench-slots
+bench: bench-build bench-image bench-start bench-switch bench-links bench-rt bench-slots
 
 bench-build bench-image bench-start bench-switch: both test-tools
 	./scripts/$@
 
-bench-links bench-slots:
+bench-links bench-rt bench-slots:
 	./scripts/$@
 
 bench-chunks: build

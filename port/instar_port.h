@@ -72,6 +72,7 @@ struct instar_sample {
 	size_t length;
 	uint64_t sequence; /* from 1 */
 	uint64_t age;      /* nanoseconds since it was written */
+	uint64_t origin;   /* of CLOCK_MONOTONIC: when the oldest data began that it rests on */
 	uint64_t lost;     /* messages of a queue overwritten since the last read */
 	int valid;         /* not older than the link's validity */
 };
@@ -204,7 +205,7 @@ static inline _Atomic uint64_t *instar_port_slot(const struct instar_port *p, ui
  * programming language memory models?", MSPC 2012. The words of a message are
  * relaxed atomics between two fences.
  */
-static inline void instar_port_put(struct instar_port *p, uint64_t n, const void *data, size_t length)
+static inline void instar_port_put(struct instar_port *p, uint64_t n, const void *data, size_t length, uint64_t origin)
 {
 	_Atomic uint64_t *slot = instar_port_slot(p, n);
 	const char *from = data;
@@ -213,6 +214,7 @@ static inline void instar_port_put(struct instar_port *p, uint64_t n, const void
 	atomic_thread_fence(memory_order_release);
 	atomic_store_explicit(slot + 1, instar_port_now(), memory_order_relaxed);
 	atomic_store_explicit(slot + 2, length, memory_order_relaxed);
+	atomic_store_explicit(slot + 3, origin, memory_order_relaxed);
 	for (size_t i = 0; i < length; i += 8) {
 		uint64_t w = 0;
 
@@ -227,13 +229,14 @@ static inline void instar_port_put(struct instar_port *p, uint64_t n, const void
 static inline int instar_port_get(struct instar_port *p, uint64_t n, void *buf, size_t room, struct instar_sample *s)
 {
 	_Atomic uint64_t *slot = instar_port_slot(p, n);
-	uint64_t written, length, now;
+	uint64_t written, length, origin, now;
 	int fits, sane;
 
 	if (atomic_load_explicit(slot, memory_order_acquire) != 2 * n)
 		return 0;
 	written = atomic_load_explicit(slot + 1, memory_order_relaxed);
 	length = atomic_load_explicit(slot + 2, memory_order_relaxed);
+	origin = atomic_load_explicit(slot + 3, memory_order_relaxed);
 	sane = length <= p->size;
 	fits = length <= room;
 	for (size_t i = 0; sane && fits && i < length; i += 8) {
@@ -252,6 +255,7 @@ static inline int instar_port_get(struct instar_port *p, uint64_t n, void *buf, 
 	s->length = length;
 	s->sequence = n;
 	s->age = now > written ? now - written : 0;
+	s->origin = origin && origin <= written ? origin : written;
 	s->valid = !p->validity || s->age <= p->validity;
 	return 1;
 }
@@ -265,8 +269,11 @@ static inline uint64_t instar_port_queued(const struct instar_port *p, uint64_t 
 	return published - consumed < p->depth ? published - consumed : p->depth;
 }
 
-/* Writes a value, or adds a message to a queue. */
-static inline int instar_port_write(struct instar_port *p, const void *data, size_t length)
+/*
+ * Writes a value, or adds a message to a queue, that rests on data which began
+ * before: origin is the least one of what was read for it, 0 for none.
+ */
+static inline int instar_port_write_from(struct instar_port *p, const void *data, size_t length, uint64_t origin)
 {
 	uint64_t n = atomic_load_explicit(&p->head->published, memory_order_relaxed);
 	uint64_t one = 1;
@@ -278,10 +285,16 @@ static inline int instar_port_write(struct instar_port *p, const void *data, siz
 			atomic_load_explicit(&p->head->rejected, memory_order_relaxed) + 1, memory_order_relaxed);
 		return -ENOBUFS;
 	}
-	instar_port_put(p, n + 1, data, length);
+	instar_port_put(p, n + 1, data, length, origin);
 	if (p->wake >= 0 && write(p->wake, &one, sizeof one) < 0)
 		return -errno;
 	return 0;
+}
+
+/* Writes a value, or adds a message to a queue. */
+static inline int instar_port_write(struct instar_port *p, const void *data, size_t length)
+{
+	return instar_port_write_from(p, data, length, 0);
 }
 
 /*

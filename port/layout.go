@@ -31,6 +31,7 @@ const (
 
 	slotTime   = 8
 	slotLength = 16
+	slotOrigin = 24
 	slotData   = 32
 
 	// samplingSlots lets the writer write seven times before it disturbs a

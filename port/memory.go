@@ -134,14 +134,15 @@ func (m *memory) published() uint64 { return load(m.mem, atPublished) }
 func (m *memory) at(n uint64) int { return headerSize + int((n-1)%m.slots)*m.stride }
 
 // put writes message n, and publishes it last: whoever sees the new count sees
-// the message. A slot's sequence is odd while it changes. Cut anywhere, the
+// the message. origin is when what it rests on began, 0 for now. A slot's sequence is odd while it changes. Cut anywhere, the
 // next put of the same n repairs it.
-func (m *memory) put(n uint64, data []byte) {
+func (m *memory) put(n uint64, data []byte, origin time.Duration) {
 	at := m.at(n)
 	slot := m.mem[at : at+m.stride]
 	store(slot, 0, 2*n-1)
 	storeWord(word(slot, slotTime), uint64(m.clock.now()))
 	storeWord(word(slot, slotLength), uint64(len(data)))
+	storeWord(word(slot, slotOrigin), uint64(origin))
 	to := slot[slotData:]
 	for len(data) >= 8 {
 		storeWord(word(to, 0), binary.LittleEndian.Uint64(data))
@@ -165,6 +166,7 @@ func (m *memory) get(n uint64, buf []byte) (s Sample, err error, whole bool) {
 	}
 	written := time.Duration(loadWord(word(slot, slotTime)))
 	length := loadWord(word(slot, slotLength))
+	origin := time.Duration(loadWord(word(slot, slotOrigin)))
 	if length > uint64(m.layout.Size) { // torn, or a writer gone mad
 		return s, ErrCorrupt, load(slot, 0) == 2*n
 	}
@@ -177,7 +179,11 @@ func (m *memory) get(n uint64, buf []byte) (s Sample, err error, whole bool) {
 	if load(slot, 0) != 2*n {
 		return s, nil, false
 	}
-	s.Age = max(m.clock.now()-written, 0)
+	now := m.clock.now()
+	if origin <= 0 || origin > written { // it rests on nothing before
+		origin = written
+	}
+	s.Age, s.Origin, s.DataAge = max(now-written, 0), origin, max(now-origin, 0)
 	s.Valid = m.layout.Validity == 0 || s.Age <= m.layout.Validity
 	return s, err, true
 }

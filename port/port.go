@@ -146,6 +146,12 @@ type Sample struct {
 	Age      time.Duration // since it was written
 	Valid    bool          // a sampling port's message is not older than the link's validity
 	Lost     uint64        // messages of a queue that were overwritten since the last read
+
+	// Origin is when the oldest data began that the message rests on, of
+	// CLOCK_MONOTONIC; without any it is the time of writing. Whoever writes what
+	// follows from it hands it on (WriteFrom).
+	Origin  time.Duration
+	DataAge time.Duration // since Origin
 }
 
 // State is what can be seen of a port from outside.

@@ -420,3 +420,34 @@ func BenchmarkSampling(b *testing.B) {
 		})
 	}
 }
+
+// TestOrigin hands on when data began, through two links.
+func TestOrigin(t *testing.T) {
+	w1, r1, _ := samplingEnds(t, sampling(8, 0))
+	w2, r2, _ := samplingEnds(t, sampling(8, 0))
+	buf := make([]byte, 8)
+	if err := w1.Write([]byte("a")); err != nil {
+		t.Fatal(err)
+	}
+	one, err := r1.Read(buf)
+	if err != nil || one.DataAge != one.Age || one.Origin <= 0 {
+		t.Fatalf("%+v %v", one, err)
+	}
+	time.Sleep(5 * time.Millisecond)
+	if err := w2.WriteFrom([]byte("b"), one.Origin); err != nil {
+		t.Fatal(err)
+	}
+	two, err := r2.Read(buf)
+	if err != nil || two.Origin != one.Origin || two.DataAge < 5*time.Millisecond || two.DataAge < two.Age+5*time.Millisecond {
+		t.Errorf("%+v %v", two, err)
+	}
+	// An origin after the writing is none, and the next message forgets the last's.
+	for _, origin := range []time.Duration{0, one.Origin + time.Hour} {
+		if err := w2.WriteFrom([]byte("c"), origin); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := r2.Read(buf); err != nil || s.DataAge != s.Age {
+			t.Errorf("%+v %v", s, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package port
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // QueueWriter adds to a queue. It is used by one goroutine at a time, and
@@ -30,7 +31,11 @@ func NewQueueWriter(e Ends, want Message) (*QueueWriter, error) {
 
 // Write adds a message. ErrFull says that the queue is full and its policy is
 // to reject; with the other policy the oldest message is overwritten.
-func (w *QueueWriter) Write(data []byte) error {
+func (w *QueueWriter) Write(data []byte) error { return w.WriteFrom(data, 0) }
+
+// WriteFrom is Write for a message that rests on data which began before: origin
+// is the least Origin of what was read for it, 0 for none.
+func (w *QueueWriter) WriteFrom(data []byte, origin time.Duration) error {
 	if err := w.m.tooLarge(data); err != nil {
 		return err
 	}
@@ -39,7 +44,7 @@ func (w *QueueWriter) Write(data []byte) error {
 		store(w.m.mem, atRejected, load(w.m.mem, atRejected)+1)
 		return fmt.Errorf("link %s: %w", w.m.layout.Link, ErrFull)
 	}
-	w.m.put(n+1, data)
+	w.m.put(n+1, data, origin)
 	return w.m.signal()
 }
 

@@ -1,6 +1,9 @@
 package port
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // SamplingWriter writes the last value. It is used by one goroutine at a time,
 // and there is one for a link.
@@ -26,11 +29,15 @@ func NewSamplingWriter(e Ends, want Message) (*SamplingWriter, error) {
 }
 
 // Write replaces the value. It keeps nothing of data.
-func (w *SamplingWriter) Write(data []byte) error {
+func (w *SamplingWriter) Write(data []byte) error { return w.WriteFrom(data, 0) }
+
+// WriteFrom is Write for a value that rests on data which began before: origin is
+// the least Origin of what was read for it, 0 for none.
+func (w *SamplingWriter) WriteFrom(data []byte, origin time.Duration) error {
 	if err := w.m.tooLarge(data); err != nil {
 		return err
 	}
-	w.m.put(w.m.published()+1, data)
+	w.m.put(w.m.published()+1, data, origin)
 	return w.m.signal()
 }
 

@@ -56,13 +56,16 @@ func overheadsFile(m wire.Calibration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# What the kernel takes on CPU %d, measured by instar rt calibrate.\n", m.CPU)
 	fmt.Fprintf(&b, "measured: %s\nkernel: %q\nmachine: %q\n", m.Time.Format(time.DateOnly), m.Kernel, m.Machine)
-	fmt.Fprintf(&b, "switch: %s\nrelease: %s\nlatency: %s\n", m.Switch.Max, m.Release.Max, m.Latency.Max)
+	fmt.Fprintf(&b, "switch: %s\nrelease: %s\nlatency: %s\n", m.Switch.Max, max(m.Release.Max, m.Noise.Max), max(m.Latency.Max, m.Thread.Max))
 	b.WriteString("seen:\n")
 	for _, l := range []struct {
 		name string
 		wire.Longest
-	}{{"switch", m.Switch}, {"release", m.Release}, {"latency", m.Latency}} {
-		fmt.Fprintf(&b, "  %s: {mean: %s, samples: %d}\n", l.name, l.Mean, l.Samples)
+	}{{"switch", m.Switch}, {"release", m.Release}, {"latency", m.Latency}, {"timerlat-irq", m.Timer}, {"timerlat-thread", m.Thread}, {"osnoise", m.Noise}} {
+		if l.Samples == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "  %s: {max: %s, mean: %s, samples: %d}\n", l.name, l.Max, l.Mean, l.Samples)
 	}
 	return b.String()
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/instar-os/instar/internal/durable"
+	"github.com/instar-os/instar/internal/graph"
 	"github.com/instar-os/instar/internal/wire"
 )
 
@@ -20,14 +22,15 @@ func rtReportCommand(a *app) *cobra.Command {
 	var control string
 	var cost time.Duration
 	var metrics bool
+	var plot, file string
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Say how the tasks of a running machine do",
 		Long: `Shows what was measured of each task beside what was proven. A job begins when
 its thread is made ready, and ends when the thread sleeps. --metrics prints the
 OpenMetrics text format, -o json everything with the histograms. --cost measures
-for a while what the measuring itself takes of each context switch. Ends with 1
-when a job contradicts the proof.`,
+for a while what the measuring itself takes of each context switch. --plot draws
+the response times of a task as SVG. Ends with 1 when a job contradicts the proof.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect(cmd.Context(), control)
@@ -38,6 +41,9 @@ when a job contradicts the proof.`,
 			r, err := c.RT(cmd.Context(), wire.RTRequest{Cost: cost})
 			if err != nil {
 				return err
+			}
+			if plot != "" {
+				return a.plotMeasured(r, plot, file)
 			}
 			if metrics {
 				r.WriteMetrics(a.out)
@@ -51,7 +57,29 @@ when a job contradicts the proof.`,
 	controlFlag(cmd, &control)
 	cmd.Flags().DurationVar(&cost, "cost", 0, "also measure for so long what measuring costs")
 	cmd.Flags().BoolVar(&metrics, "metrics", false, "print OpenMetrics text")
+	cmd.Flags().StringVar(&plot, "plot", "", "draw the measured response times of this task, CONTAINER.TASK")
+	cmd.Flags().StringVar(&file, "file", "", "file to draw to (default: standard output)")
 	return cmd
+}
+
+// plotMeasured draws the histogram of a task beside its bound.
+func (a *app) plotMeasured(r wire.RTReply, task, file string) error {
+	for _, t := range r.Tasks {
+		if t.Task != task {
+			continue
+		}
+		var buckets []graph.Bucket
+		for i, n := range t.Responses {
+			buckets = append(buckets, graph.Bucket{UpTo: int64(t.Scale) * int64(i+1), Count: uint64(n)})
+		}
+		svg := graph.Histogram("Response times of "+task, task, buckets, int64(t.Bound), int64(t.Deadline))
+		if file == "" {
+			_, err := a.out.Write(svg)
+			return err
+		}
+		return durable.WriteFile(file, 0o644, svg)
+	}
+	return fmt.Errorf("the machine has no task %q", task)
 }
 
 // contradictions is an error when something measured is not as proven.
@@ -155,7 +183,14 @@ func printRT(w io.Writer, r wire.RTReply) error {
 			}
 			ages = append(ages, l+" "+age)
 		}
-		fmt.Fprintf(w, "chain %s (%s): %s at most; %s\n", c.Name, strings.Join(c.Path, ", "), c.Bound, strings.Join(ages, ", "))
+		fmt.Fprintf(w, "chain %s (%s): %s at most; %s%s\n", c.Name, strings.Join(c.Path, ", "), c.Bound, strings.Join(ages, ", "), dataAge(c))
+	}
+	for _, i := range r.Interrupts {
+		fmt.Fprintf(w, "interrupt %d (%s) on CPU %s", i.Number, i.Actions, i.CPUs)
+		if i.Thread > 0 {
+			fmt.Fprintf(w, ", thread %d with priority %d", i.Thread, i.Priority)
+		}
+		fmt.Fprintln(w)
 	}
 	if r.Unmeasured != "" {
 		fmt.Fprintf(w, "nothing is measured: %s\n", r.Unmeasured)
@@ -167,6 +202,14 @@ func printRT(w io.Writer, r wire.RTReply) error {
 		fmt.Fprintf(w, "proven on the condition that %s\n", s)
 	}
 	return nil
+}
+
+// dataAge says how old the data at the end of a chain is, and was at most.
+func dataAge(c wire.RTChain) string {
+	if c.Data < 0 || c.Looks == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; its data began %s ago, at most %s in %d looks", c.Data.Round(time.Microsecond), c.MaxData.Round(time.Microsecond), c.Looks)
 }
 
 // bar draws the response times up to one and a half deadlines in 24 steps; the

@@ -204,10 +204,10 @@ func Histogram(title, task string, buckets []Bucket, bound, deadline realtime.Ti
 	}
 	to += to / 20
 	const rows = 8
-	c := newChart(title, fmt.Sprintf("%d jobs of %s, measured; blue the proven bound, red the deadline", all, task), []string{"jobs"}, to, rows)
+	c := newChart(title, fmt.Sprintf("%d jobs of %s, measured; blue the proven bound, red the deadline", all, task), []string{"jobs", fmt.Sprint("up to ", most)}, to, rows)
 	base, from := c.y(rows), realtime.Time(0)
 	c.name(0, "jobs")
-	fmt.Fprintf(&c.out, `<text class="what" x="%d" y="%d">%d</text>`+"\n", margin, c.y(1)+chartBar, most)
+	fmt.Fprintf(&c.out, `<text class="what" x="%d" y="%d">up to %d</text>`+"\n", margin, c.y(1)+chartBar, most)
 	for _, b := range buckets {
 		if h := float64(b.Count) / float64(max(most, 1)) * float64(base-c.y(0)); b.Count > 0 {
 			class := "met"
@@ -224,7 +224,9 @@ func Histogram(title, task string, buckets []Bucket, bound, deadline realtime.Ti
 	if deadline > 0 {
 		fmt.Fprintf(&c.out, `<line class="due" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", c.x(deadline), c.y(0), c.x(deadline), base)
 	}
-	c.note(0, "bound "+time.Duration(bound).String())
+	if c.note(0, "nothing is proven"); bound > 0 {
+		c.note(0, "bound "+time.Duration(bound).String())
+	}
 	c.note(1, "deadline "+time.Duration(deadline).String())
 	return c.end()
 }

@@ -51,6 +51,10 @@ func Analyse(s *Set) (*Report, error) {
 // deadlines; when one does not, all is counted the plain way.
 func (s *Set) analyseCPU(cpu int, r *Report) {
 	tasks := s.on(cpu)
+	if !slices.ContainsFunc(tasks, func(t *Task) bool { return t.Suspension > 0 }) {
+		s.judge(cpu, tasks, false, r)
+		return
+	}
 	suspends := func(name string) bool {
 		return slices.ContainsFunc(tasks, func(t *Task) bool { return t.Name == name && t.Suspension > 0 })
 	}
@@ -68,14 +72,18 @@ func (s *Set) analyseCPU(cpu int, r *Report) {
 }
 
 func (s *Set) judge(cpu int, tasks []*Task, plain bool, r *Report) {
+	tasks = slices.Clone(tasks)
+	slices.SortStableFunc(tasks, func(a, b *Task) int {
+		if x, y := a.urgency(), b.urgency(); x != y {
+			return y - x
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
 	loads := make([]load, len(tasks))
 	for i, t := range tasks {
 		loads[i] = s.load(t, plain)
 	}
 	s.relate(loads, tasks)
-	slices.SortStableFunc(loads, func(a, b load) int {
-		return cmp.Or(cmp.Compare(b.urgency, a.urgency), cmp.Compare(a.name, b.name))
-	})
 	first := slices.IndexFunc(loads, func(l load) bool { return l.urgency < edf })
 	if first < 0 {
 		first = len(loads)
@@ -83,8 +91,10 @@ func (s *Set) judge(cpu int, tasks []*Task, plain bool, r *Report) {
 	if first > 0 {
 		s.deadlines(cpu, loads[:first], tasks, r)
 	}
+	d := &descent{}
+	r.Tasks = slices.Grow(r.Tasks, len(loads))
 	for i := first; i < len(loads); i++ {
-		v := loads[i].best(loads, i)
+		v := loads[i].best(loads, i, d)
 		v.CPU = cpu
 		r.Holds = r.Holds && v.Holds
 		r.Tasks = append(r.Tasks, v)

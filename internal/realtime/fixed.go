@@ -61,48 +61,87 @@ func (r *Response) Slack() Time { return r.Deadline - r.Bound }
 
 // rivals returns the loads that are more urgent than one of them, and those
 // that are equally urgent and served in the order of their release. For a task
-// that gives way to its equals these count as more urgent, which is safe.
+// that gives way to its equals these count as more urgent, which is safe. The
+// loads are sorted, the most urgent first.
 func rivals(loads []load, i int) (above, beside []load) {
 	l := &loads[i]
-	for k := range loads {
-		switch {
-		case k == i || loads[k].urgency < l.urgency:
-		case loads[k].urgency > l.urgency || l.turns:
-			above = append(above, loads[k])
-		default:
-			beside = append(beside, loads[k])
-		}
+	from, to := i, i+1
+	for from > 0 && loads[from-1].urgency == l.urgency {
+		from--
 	}
-	return above, beside
+	for to < len(loads) && loads[to].urgency == l.urgency {
+		to++
+	}
+	switch {
+	case to-from == 1:
+		return loads[:i:i], nil
+	case l.turns:
+		return slices.Concat(loads[:i], loads[i+1:to]), nil
+	}
+	return loads[:from:from], slices.Concat(loads[from:i], loads[i+1:to])
 }
 
-// demand returns what must be done before the end w of a job that is ready at x:
-// blocking, the jobs of the task itself up to this one, jobs of equally urgent
-// tasks that are ready by x, and all of more urgent tasks that are before w.
+// tally counts the work of more urgent tasks before an instant that only grows,
+// so that most tasks cost no division.
+type tally struct {
+	of    []load
+	count []Time // jobs of each
+	next  []Time // up to there they are no more
+	sum   Time
+	at    Time // the instant
+}
+
+// take makes it count tasks up to an instant of at least from. When it counts the
+// first of them already, up to no later, it goes on from there.
+func (t *tally) take(of []load, from Time) {
+	if t.at > from || len(t.of) > len(of) {
+		t.count, t.next, t.sum, t.at = t.count[:0], t.next[:0], 0, 0
+	}
+	for len(t.count) < len(of) {
+		t.count, t.next = append(t.count, 0), append(t.next, 0)
+	}
+	t.of = of
+}
+
+// before returns all work that is before w > 0.
+func (t *tally) before(w Time) Time {
+	t.at = w
+	for i, limit := range t.next {
+		if w <= limit {
+			continue
+		}
+		h := &t.of[i]
+		n := ceilDiv(add(w, h.jitter), h.period)
+		t.sum = add(t.sum, mul(n-t.count[i], h.cost))
+		t.count[i] = n
+		t.next[i] = max(mul(n, h.period)-h.jitter, w)
+	}
+	return t.sum
+}
+
+// first returns what must be done before the end of a job that is ready at x,
+// whatever its end is: blocking, the jobs of the task itself up to this one, and
+// jobs of equally urgent tasks that are ready by x. To it comes all work of more
+// urgent tasks before that end.
 //
 // Sources: Joseph, Pandya 1986; Lehoczky 1990 (busy windows); Audsley et al.
 // 1993 and Tindell, Burns, Wellings 1994 (jitter, long deadlines); Martin,
 // Minet, George 2005 (first come, first served within a priority).
-func (l *load) demand(w, x Time, above, beside []load) Time {
+func (l *load) first(x Time, beside []load) Time {
 	sum := add(l.blocking, mul(x/l.period+1, l.own))
 	for i := range beside {
 		h := &beside[i]
 		sum = add(sum, mul(add(x, h.jitter)/h.period+1, h.cost))
 	}
-	for i := range above {
-		h := &above[i]
-		sum = add(sum, mul(ceilDiv(add(w, h.jitter), h.period), h.cost))
-	}
 	return sum
 }
 
-// busy returns what is done in a busy window of length w.
-func (l *load) busy(w Time, above, beside []load) Time {
+// among returns what is done of the task and its equals in a busy window of
+// length w, with blocking.
+func (l *load) among(w Time, beside []load) Time {
 	sum := add(l.blocking, mul(ceilDiv(w, l.period), l.own))
-	for _, list := range [][]load{above, beside} {
-		for i := range list {
-			sum = add(sum, mul(ceilDiv(add(w, list[i].jitter), list[i].period), list[i].cost))
-		}
+	for i := range beside {
+		sum = add(sum, mul(ceilDiv(add(w, beside[i].jitter), beside[i].period), beside[i].cost))
 	}
 	return sum
 }
@@ -122,34 +161,56 @@ func settle(from Time, steps *int, f func(Time) Time) (Time, bool) {
 	}
 }
 
+// descent is what the analysis of a processor's tasks, the most urgent first,
+// keeps from one to the next.
+type descent struct {
+	reached Time  // the first job of the window of a less urgent task ends no earlier than its own work after it
+	sum     quick // of the first loads
+	summed  int   // loads
+	jitter  bool  // one of them has some
+	work    tally // of the first loads
+}
+
+// above sums more urgent tasks, and says whether one has jitter. Unless they are
+// other ones they are the first of all.
+func (d *descent) above(loads []load, other bool) (sum quick, jitter bool) {
+	if other {
+		d = &descent{}
+	}
+	for i := d.summed; i < len(loads); i++ {
+		d.sum.add(share{loads[i].cost, loads[i].period})
+		d.jitter = d.jitter || loads[i].jitter > 0
+	}
+	d.summed = max(d.summed, len(loads))
+	return d.sum, d.jitter
+}
+
 // respond computes the longest response time of a task.
-func (l *load) respond(above, beside []load) Response {
+func (l *load) respond(above, beside []load, d *descent) Response {
 	r := Response{Task: l.name, Deadline: l.due, Blocking: l.blocking}
-	if overfull(l, above, beside) {
+	if overfull(l, above, beside, d) {
 		r.Why = "it and the tasks that are as urgent or more need more than the whole processor, or all of it with nothing to make up for blocking and jitter"
 		return r
 	}
 	steps := maxSteps
-	window, ok := settle(1, &steps, func(w Time) Time { return l.in.Until(l.busy(w, above, beside)) })
-	if !ok {
-		r.Why = fmt.Sprintf("undecided: the end of its busy window was not found in %d steps", maxSteps)
-		return r
-	}
-	r.Window = window
-	ready, ok := l.moments(beside, window)
-	if !ok {
-		r.Why = fmt.Sprintf("undecided: its busy window of %d ns has more than %d jobs", window, maxJobs)
-		return r
-	}
-	for _, x := range ready {
-		end, ok := settle(l.in.Until(l.demand(0, x, above, beside)), &steps, func(w Time) Time { return l.in.Until(l.demand(w, x, above, beside)) })
-		if !ok {
-			r.Bound, r.Jobs, r.Why = 0, nil, fmt.Sprintf("undecided: the end of a job was not found in %d steps", maxSteps)
-			return r
+	if len(beside) == 0 {
+		from := max(l.in.Until(l.start(above, nil)), add(d.reached, l.own))
+		work := &d.work
+		if l.turns {
+			work = &tally{} // those above are not the first loads
 		}
-		r.Jobs = append(r.Jobs, Job{Ready: x, End: end})
-		if took := add(end-x, l.release); took > r.Bound {
-			r.Bound, r.Critical = took, len(r.Jobs)-1
+		work.take(above, from)
+		l.alone(&r, work, from, &steps)
+	} else {
+		l.amid(&r, above, beside, &steps)
+	}
+	if r.Why != "" {
+		r.Bound, r.Jobs = 0, nil
+		return r
+	}
+	for i, j := range r.Jobs {
+		if took := add(j.End-j.Ready, l.release); took > r.Bound {
+			r.Bound, r.Critical = took, i
 		}
 	}
 	r.Holds = r.Bound <= l.due
@@ -160,11 +221,86 @@ func (l *load) respond(above, beside []load) Response {
 	return r
 }
 
+// alone follows the jobs of a task without equals, each a period after the one
+// before, until one has ended when the next is ready: there its window ends.
+func (l *load) alone(r *Response, work *tally, from Time, steps *int) {
+	end := from
+	for x := Time(0); ; x = add(x, l.period) {
+		first, ok := l.first(x, nil), false
+		end, ok = settle(max(end, l.in.Until(first)), steps, func(w Time) Time { return l.in.Until(add(first, work.before(w))) })
+		switch {
+		case !ok:
+			r.Why = fmt.Sprintf("undecided: the end of a job was not found in %d steps", maxSteps)
+			return
+		case len(r.Jobs) >= maxJobs:
+			r.Why = fmt.Sprintf("undecided: its busy window of more than %d ns has more than %d jobs", x, maxJobs)
+			return
+		}
+		r.Jobs = append(r.Jobs, Job{Ready: x, End: end})
+		if end <= add(x, l.period) {
+			r.Window = end
+			return
+		}
+	}
+}
+
+// amid finds the window of a task that has equals, and its jobs in it.
+func (l *load) amid(r *Response, above, beside []load, steps *int) {
+	var work tally
+	work.take(above, 0)
+	window, ok := settle(l.in.Until(l.start(above, beside)), steps, func(w Time) Time { return l.in.Until(add(l.among(w, beside), work.before(w))) })
+	if !ok {
+		r.Why = fmt.Sprintf("undecided: the end of its busy window was not found in %d steps", maxSteps)
+		return
+	}
+	r.Window = window
+	ready, ok := l.moments(beside, window)
+	if !ok {
+		r.Why = fmt.Sprintf("undecided: its busy window of %d ns has more than %d jobs", window, maxJobs)
+		return
+	}
+	work.take(above, 0)
+	r.Jobs = make([]Job, 0, len(ready))
+	end := Time(1)
+	for _, x := range ready { // later jobs end later
+		first := l.first(x, beside)
+		if end, ok = settle(max(end, l.in.Until(first)), steps, func(w Time) Time { return l.in.Until(add(first, work.before(w))) }); !ok {
+			r.Why = fmt.Sprintf("undecided: the end of a job was not found in %d steps", maxSteps)
+			return
+		}
+		r.Jobs = append(r.Jobs, Job{Ready: x, End: end})
+	}
+}
+
+// reaches returns what a less urgent task's first job can begin its search with:
+// the end of this one's, which was not blocked, is before it, and all its own
+// work is behind that.
+func (l *load) reaches(r *Response) Time {
+	if len(r.Jobs) == 0 || l.blocking > 0 || l.own != l.cost || !l.in.whole() {
+		return 0
+	}
+	return r.Jobs[0].End
+}
+
+// start is work that is in every busy window: one job of each task.
+func (l *load) start(above, beside []load) Time {
+	sum := add(l.blocking, l.own)
+	for _, list := range [][]load{above, beside} {
+		for i := range list {
+			sum = add(sum, list[i].cost)
+		}
+	}
+	return max(sum, 1)
+}
+
 // blame says which job is late, and keeps the steps that prove it.
 func (l *load) blame(r *Response, above, beside []load) {
 	job := &r.Jobs[r.Critical]
 	limit := add(job.Ready, l.due) - l.release
-	next := func(w Time) Time { return l.in.Until(l.demand(w, job.Ready, above, beside)) }
+	first := l.first(job.Ready, beside)
+	var work tally
+	work.take(above, 0)
+	next := func(w Time) Time { return l.in.Until(add(first, work.before(w))) }
 	for w := next(0); len(job.Steps) < maxTrace; w = next(w) {
 		job.Steps = append(job.Steps, w)
 		if w > limit {
@@ -179,17 +315,27 @@ func (l *load) blame(r *Response, above, beside []load) {
 // of the processor, so that its window never ends: as much as the whole is too
 // much when there is blocking or jitter that has to be made up for. The sum is
 // exact.
-func overfull(l *load, above, beside []load) bool {
-	extra := l.blocking > 0 || !l.in.whole()
-	shares := append(l.in.lack(), share{l.own, l.period})
+func overfull(l *load, above, beside []load, d *descent) bool {
+	lack := l.in.lack()
+	sum, extra := d.above(above, l.turns)
+	for _, s := range append(lack, share{l.own, l.period}) {
+		sum.add(s)
+	}
+	for i := range beside {
+		sum.add(share{beside[i].cost, beside[i].period})
+		extra = extra || beside[i].jitter > 0
+	}
+	if to, sure := sum.compare(); sure {
+		return to > 0
+	}
+	shares := append(lack, share{l.own, l.period})
 	for _, list := range [][]load{above, beside} {
 		for i := range list {
 			shares = append(shares, share{list[i].cost, list[i].period})
-			extra = extra || list[i].jitter > 0
 		}
 	}
 	used := compareToOne(shares)
-	return used > 0 || used == 0 && extra
+	return used > 0 || used == 0 && (extra || l.blocking > 0 || !l.in.whole())
 }
 
 // moments returns when a job of the task can be ready in a window of that

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -121,7 +122,7 @@ func (s *Set) Check() error {
 			errs = append(errs, fmt.Errorf("an overhead of %d ns", o))
 		}
 	}
-	names := map[string]bool{}
+	names := make(map[string]bool, len(s.Tasks))
 	home := map[string]int{}
 	for i := range s.Tasks {
 		t := &s.Tasks[i]
@@ -223,10 +224,11 @@ func add(a, b Time) Time {
 }
 
 func mul(a, b Time) Time {
-	if a != 0 && b > Never/a {
+	high, low := bits.Mul64(uint64(a), uint64(b))
+	if high > 0 || low > uint64(Never) {
 		return Never
 	}
-	return a * b
+	return Time(low)
 }
 
 func ceilDiv(a, b Time) Time {

@@ -70,9 +70,12 @@ type group struct {
 
 // best returns the shorter one of two bounds: that of events which may all come
 // together, and that of events which stand on clocks.
-func (l *load) best(loads []load, i int) Response {
+func (l *load) best(loads []load, i int, d *descent) Response {
 	above, beside := rivals(loads, i)
-	together := l.respond(above, beside)
+	together := l.respond(above, beside, d)
+	if d.reached = 0; len(beside) == 0 && !l.turns {
+		d.reached = l.reaches(&together)
+	}
 	if !clocked(loads, l.urgency) {
 		return together
 	}
@@ -87,7 +90,7 @@ func (l *load) best(loads []load, i int) Response {
 
 // clocked says that two tasks of at least that urgency stand on the same clock.
 func clocked(loads []load, urgency int) bool {
-	seen := map[string]bool{}
+	var seen map[string]bool
 	for k := range loads {
 		c := loads[k].clock
 		if c == "" || loads[k].urgency < urgency {
@@ -95,6 +98,9 @@ func clocked(loads []load, urgency int) bool {
 		}
 		if seen[c] {
 			return true
+		}
+		if seen == nil {
+			seen = map[string]bool{}
 		}
 		seen[c] = true
 	}
@@ -114,7 +120,7 @@ func phased(loads []load, i int) (r Response, ok bool) {
 	}
 	r = Response{Task: l.name, Deadline: l.due, Blocking: l.blocking}
 	above, beside := rivals(loads, i)
-	if overfull(l, slices.Concat(above, beside), nil) {
+	if overfull(l, above, beside, &descent{}) {
 		return r, false
 	}
 	s := &phases{l: l, groups: groups, every: combinations(groups) <= maxCombined/len(loads)}

@@ -3,6 +3,7 @@ package realtime
 import (
 	"maps"
 	"math/big"
+	"math/bits"
 	"slices"
 )
 
@@ -22,9 +23,35 @@ func bounds(all []share) (low, high *big.Int) {
 	return low, new(big.Int).Add(low, big.NewInt(int64(len(all))))
 }
 
+// quick is the sum of shares, rounded down, in units of 2^-64 of a processor.
+type quick struct{ whole, part, count uint64 }
+
+func (q *quick) add(s share) {
+	part, _ := bits.Div64(uint64(s.cost%s.period), 0, uint64(s.period))
+	sum, carry := bits.Add64(q.part, part, 0)
+	q.whole, q.part = q.whole+uint64(s.cost/s.period)+carry, sum
+	q.count++
+}
+
+// compare says how the sum stands to one; sure is false when rounding may have
+// hidden it.
+func (q *quick) compare() (to int, sure bool) {
+	if q.whole > 0 {
+		return 1, q.whole > 1 || q.part > 0
+	}
+	return -1, q.part <= -q.count // at most 1 was lost of each
+}
+
 // compareToOne compares the sum of shares with a whole processor, exactly: by
-// fractions only when the quick sum cannot tell.
+// fractions only when the quick sums cannot tell.
 func compareToOne(all []share) int {
+	var q quick
+	for _, s := range all {
+		q.add(s)
+	}
+	if to, sure := q.compare(); sure {
+		return to
+	}
 	one := new(big.Int).Lsh(big.NewInt(1), scale)
 	low, high := bounds(all)
 	if low.Cmp(one) > 0 {

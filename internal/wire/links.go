@@ -51,6 +51,7 @@ type LinkStatus struct {
 	Rejected uint64        `json:"rejected"` // for a full queue, ever
 	Lost     uint64        `json:"lost"`     // overwritten before they were read, ever
 	Age      time.Duration `json:"age"`      // of the last value of a sampling port
+	DataAge  time.Duration `json:"dataAge"`  // of the oldest data that the last value of a sampling port rests on
 	Valid    bool          `json:"valid"`    // the last value is there and not older than Validity
 }
 

@@ -29,6 +29,7 @@ type RTReply struct {
 	Configuration string        `json:"configuration"`
 	Tasks         []RTTask      `json:"tasks"`
 	Chains        []RTChain     `json:"chains,omitempty"`
+	Interrupts    []RTInterrupt `json:"interrupts,omitempty"`  // that were declared
 	Conditions    []string      `json:"conditions,omitempty"`  // without which nothing is proven
 	Unmeasured    string        `json:"unmeasured,omitempty"`  // why nothing is measured; "" when it is
 	CostPerRun    time.Duration `json:"costPerRun,omitempty"`  // of a context switch or wake-up of any thread
@@ -72,6 +73,16 @@ type RTTask struct {
 	Jitters   []uint32      `json:"jitters,omitempty"`   // as Latencies
 }
 
+// RTInterrupt is an interrupt of the machine that was declared, as the kernel
+// has it.
+type RTInterrupt struct {
+	Number   int    `json:"number"`
+	Actions  string `json:"actions"`            // who is called, as in /proc/interrupts
+	CPUs     string `json:"cpus"`               // where it is served, as 0-1,3
+	Thread   int    `json:"thread,omitempty"`   // that serves it; 0: there is none
+	Priority int    `json:"priority,omitempty"` // of the thread
+}
+
 // RTChain is a chain of tasks and the ages of what is in its links.
 type RTChain struct {
 	Name     string          `json:"name"`
@@ -80,7 +91,10 @@ type RTChain struct {
 	Age      time.Duration   `json:"age,omitempty"`      // declared
 	Bound    time.Duration   `json:"bound"`              // proven, of both
 	Links    []string        `json:"links,omitempty"`
-	Ages     []time.Duration `json:"ages,omitempty"` // of the newest message in each link; -1: there is none
+	Ages     []time.Duration `json:"ages,omitempty"`    // of the newest message in each link; -1: there is none
+	Data     time.Duration   `json:"data"`              // age of the data that the newest message in the last link rests on; -1: none is known
+	MaxData  time.Duration   `json:"maxData,omitempty"` // the largest of all looks in this configuration
+	Looks    int             `json:"looks,omitempty"`   // at which it was known
 }
 
 // timeMethod calls the method of Timekeeper; found is false for other methods.
@@ -195,6 +209,11 @@ type Calibration struct {
 	Latency Longest   `json:"latency"` // from a timer's instant to the thread's running
 	Switch  Longest   `json:"switch"`  // of a context switch, with the system call that leads to it
 	Release Longest   `json:"release"` // taken of what runs by a job that does nothing
+
+	// What the kernel's own tracers saw, where it has them; else there are no samples.
+	Timer  Longest `json:"timer"`  // timerlat: from a timer's instant to its interrupt
+	Thread Longest `json:"thread"` // timerlat: to the running of its thread
+	Noise  Longest `json:"noise"`  // osnoise: of an interruption of what computes
 }
 
 // Longest is a time that was measured many times.

@@ -66,7 +66,9 @@ type machine struct {
 	monitor       *tasks.Monitor // nil: nothing is measured
 	unmeasured    string         // why
 	between       atomic.Bool    // two configurations: nothing is proven
-	calibrating   sync.Mutex     // held while the kernel is measured
+	looked        sync.Mutex
+	oldest        map[string]oldest // of chains, under looked
+	calibrating   sync.Mutex        // held while the kernel is measured
 	network       *network.Network
 	networks      *networks.Networks // of the configuration
 	links         links.Table

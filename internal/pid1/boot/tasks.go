@@ -130,6 +130,7 @@ func (m *machine) RT(r wire.RTRequest) (wire.RTReply, error) {
 	}
 	if c.RealTime != nil {
 		out.Conditions = c.RealTime.Conditions
+		out.Interrupts = tasks.Interrupts("/", c.RealTime)
 		out.Chains = m.chains(c.RealTime.Chains)
 	}
 	if r.Cost == 0 || m.monitor == nil {
@@ -157,9 +158,43 @@ func (m *machine) chains(declared []system.Chain) []wire.RTChain {
 			}
 			one.Ages = append(one.Ages, age)
 		}
+		m.look(&one, c, status)
 		out = append(out, one)
 	}
 	return out
+}
+
+// oldest is what was seen of the data at the end of a chain.
+type oldest struct {
+	configuration string
+	looks         int
+	age           time.Duration
+}
+
+// look adds the age of the data in a chain's last link: nobody is woken for it, so
+// that its largest is that of the moments at which somebody asked.
+func (m *machine) look(one *wire.RTChain, c system.Chain, status map[string]wire.LinkStatus) {
+	one.Data = -1
+	if len(c.Links) == 0 {
+		return
+	}
+	s := status[c.Links[len(c.Links)-1]]
+	if s.Written == 0 || s.Depth > 0 {
+		return
+	}
+	one.Data = s.DataAge
+	m.looked.Lock()
+	defer m.looked.Unlock()
+	if m.oldest == nil {
+		m.oldest = map[string]oldest{}
+	}
+	o, name := m.oldest[c.Name], m.supervisor.Configuration().Name
+	if o.configuration != name {
+		o = oldest{configuration: name}
+	}
+	o.looks, o.age = o.looks+1, max(o.age, s.DataAge)
+	m.oldest[c.Name] = o
+	one.MaxData, one.Looks = o.age, o.looks
 }
 
 // placedAlike says whether two configurations have their tasks on the same

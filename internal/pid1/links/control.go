@@ -37,7 +37,7 @@ func (l *link) status() wire.LinkStatus {
 	s.Written, s.Queued, s.Rejected, s.Lost = state.Written, state.Queued, state.Rejected, state.Lost
 	if l.Type == system.SamplingLink && state.Written > 0 {
 		if got, err := l.reader.Read(make([]byte, l.Size)); err == nil { // one that cannot be read has no age
-			s.Age, s.Valid = got.Age, got.Valid
+			s.Age, s.DataAge, s.Valid = got.Age, got.DataAge, got.Valid
 		}
 	}
 	return s

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/instar-os/instar/internal/linux"
 	"github.com/instar-os/instar/internal/system"
+	"github.com/instar-os/instar/internal/wire"
 )
 
 // Place makes the partitions of a configuration, as cgroups beside the one of
@@ -119,17 +121,39 @@ func match(irqs []system.IRQ, actions string) *system.IRQ {
 	return nil
 }
 
-// irqThreads gives the kernel's threads of interrupts their priorities: those
-// named irq/NUMBER-…
-func irqThreads(root string, priorities map[string]int) error {
-	if len(priorities) == 0 {
+// Interrupts returns what the kernel has of the declared interrupts, root being
+// where /proc and /sys are.
+func Interrupts(root string, rt *system.RealTime) []wire.RTInterrupt {
+	if len(rt.IRQs) == 0 {
 		return nil
 	}
-	names, err := filepath.Glob(filepath.Join(root, "proc/[0-9]*/comm"))
-	if err != nil {
-		return err
+	found, _ := filepath.Glob(filepath.Join(root, "sys/kernel/irq/*/actions"))
+	serving := servers(root)
+	var out []wire.RTInterrupt
+	for _, file := range found {
+		actions, number := line(file), filepath.Base(filepath.Dir(file))
+		n, err := strconv.Atoi(number)
+		if err != nil || actions == "" || match(rt.IRQs, actions) == nil {
+			continue
+		}
+		one := wire.RTInterrupt{Number: n, Actions: actions, CPUs: line(filepath.Join(root, "proc/irq", number, "effective_affinity_list"))}
+		if tids := serving[number]; len(tids) > 0 {
+			one.Thread = tids[0]
+			if a, err := unix.SchedGetAttr(one.Thread, 0); err == nil {
+				one.Priority = int(a.Priority)
+			}
+		}
+		out = append(out, one)
 	}
-	var errs []error
+	slices.SortFunc(out, func(a, b wire.RTInterrupt) int { return a.Number - b.Number })
+	return out
+}
+
+// servers returns the kernel's threads of interrupts, those named irq/NUMBER-…,
+// by the number.
+func servers(root string) map[string][]int {
+	out := map[string][]int{}
+	names, _ := filepath.Glob(filepath.Join(root, "proc/[0-9]*/comm"))
 	for _, file := range names {
 		b, err := os.ReadFile(file)
 		rest, ok := strings.CutPrefix(string(b), "irq/")
@@ -137,13 +161,28 @@ func irqThreads(root string, priorities map[string]int) error {
 			continue
 		}
 		number, _, _ := strings.Cut(rest, "-")
-		priority, ok := priorities[number]
-		tid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if !ok || err != nil {
-			continue
+		if tid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			out[number] = append(out[number], tid)
 		}
-		if err := linux.SetPolicy(tid, unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: uint32(priority)}); err != nil {
-			errs = append(errs, fmt.Errorf("thread of interrupt %s: declared: priority %d; the kernel: %w", number, priority, err))
+	}
+	return out
+}
+
+// irqThreads gives the kernel's threads of interrupts their priorities.
+func irqThreads(root string, priorities map[string]int) error {
+	if len(priorities) == 0 {
+		return nil
+	}
+	var errs []error
+	for number, tids := range servers(root) {
+		for _, tid := range tids {
+			priority, ok := priorities[number]
+			if !ok {
+				continue
+			}
+			if err := linux.SetPolicy(tid, unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: uint32(priority)}); err != nil {
+				errs = append(errs, fmt.Errorf("thread of interrupt %s: declared: priority %d; the kernel: %w", number, priority, err))
+			}
 		}
 	}
 	return errors.Join(errs...)
