@@ -81,6 +81,40 @@ func refuse(t *testing.T, instar, dir string) {
 	}
 }
 
+// TestGreenhouse proves the example, and refuses it with one number changed: with
+// the line, the task, the job's instant and by how much.
+func TestGreenhouse(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text, err := os.ReadFile(root + "/examples/greenhouse/rt.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, "cp", root+"/examples/greenhouse/instar.yaml", root+"/examples/greenhouse/rt.yaml", dir); err != nil {
+		t.Fatal(err)
+	}
+	check := func(patch string) (string, error) {
+		return run(t, root+"/out/instar", "-f", dir+"/instar.yaml", "--patch", patch, "rt", "check")
+	}
+	out, err := check("rt.yaml")
+	if err != nil || !strings.Contains(out, "irrigation.valve") || !strings.Contains(out, "met, at most") || !strings.Contains(out, "the kernel accepts the deadline tasks of CPU 1") {
+		t.Errorf("the example is not proven: %v\n%s", err, out)
+	}
+	late := strings.Replace(string(text), "wcet: 5ms", "wcet: 50ms", 1)
+	if err := os.WriteFile(dir+"/late.yaml", []byte(late), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = check("late.yaml")
+	for _, want := range []string{"configuration night: task irrigation.valve: it can miss its deadline of 50ms on CPU 1", "a job can take 50240000 ns", "50040000 ns of work are due within 49600000 ns of the critical instant", "late.yaml:23: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in: %v", want, err)
+		}
+	}
+}
+
 // metronome is the machine.
 type metronome struct {
 	t  *testing.T
