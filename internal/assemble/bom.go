@@ -337,7 +337,7 @@ func (g *gathering) closures(context.Context) error {
 		}
 		for _, p := range c.Paths {
 			name, version := nixVersion(narinfo.Name(p.Name).Rest())
-			out := bom.Component{ID: nixID(p.Name), Kind: bom.Nix, Name: name, Version: version, Arch: g.arch,
+			out := bom.Component{ID: nixID(p.Name), Kind: bom.Nix, Name: name, Version: version, Arch: g.arch, Digest: p.NarHash,
 				PURL: bom.PURL("nix", "", name, version, map[string]string{"path": narinfo.Name(p.Name).Path(), "narhash": "sha256:" + p.NarHash})}
 			for _, ref := range p.References {
 				if ref != p.Name {

@@ -43,6 +43,7 @@ type Component struct {
 	Homepage      string          // of upstream
 	PURL          string          // package URL
 	SHA256        string          // of the archive, or of the image's manifest
+	Digest        string          // SHA-256 of what has no archive: of the plain NAR of a Nix path
 	Location      string          // URL that it can be had from
 	Licence       licence.Licence // zero: nothing is known
 	Trees         []string        // of the definition that hold it
