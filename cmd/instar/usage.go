@@ -5,10 +5,6 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"github.com/spf13/cobra"
-
-	"github.com/instar-os/instar/internal/digest"
-	"github.com/instar-os/instar/internal/image"
 	"github.com/instar-os/instar/internal/store"
 )
 
@@ -35,78 +31,4 @@ func percent(part, whole int64) string {
 		return "0 %"
 	}
 	return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(whole))
-}
-
-// sizeReport is what instar size prints.
-type sizeReport struct {
-	Disk  *image.Sizes `json:"disk"`
-	Store *store.Usage `json:"store"`
-}
-
-func sizeCommand(a *app) *cobra.Command {
-	var arch string
-	var top int
-	cmd := &cobra.Command{
-		Use:   "size",
-		Short: "Show what takes the bytes of a machine's disk",
-		Long:  "Builds the system and prints what the boot slot and the store hold: kernel, init with modules, configurations, containers, packages, and what sharing saves.",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			def, lk, err := a.locked()
-			if err != nil {
-				return err
-			}
-			arches, err := chosenArches(def, pick(arch))
-			if err != nil {
-				return err
-			}
-			res, st, err := a.system(cmd.Context(), def, lk, arches[0])
-			if err != nil {
-				return err
-			}
-			defer st.Close()
-			plan, err := planDisk(st, res, def)
-			if err != nil {
-				return err
-			}
-			usage, err := st.Du([]digest.Digest{res.Digest}, firstOwners(res.Owners))
-			if err != nil {
-				return err
-			}
-			report := sizeReport{&plan.Sizes, usage}
-			return a.print(report, func(w io.Writer) error { return printSize(w, report, top) })
-		},
-	}
-	cmd.Flags().StringVar(&arch, "arch", "", "architecture (default: the first of the definition)")
-	cmd.Flags().IntVar(&top, "top", 12, "list so many packages; 0 for all")
-	return cmd
-}
-
-// firstOwners gives each object one owner: the first that brought it.
-func firstOwners(all map[digest.Digest][]string) map[digest.Digest]string {
-	out := make(map[digest.Digest]string, len(all))
-	for d, o := range all {
-		out[d] = o[0]
-	}
-	return out
-}
-
-func printSize(w io.Writer, r sizeReport, top int) error {
-	if err := printDisk(w, r.Disk); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	if err := printUsage(w, r.Store); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	for i, o := range r.Store.Owners {
-		if top > 0 && i == top {
-			fmt.Fprintf(tw, "…\t and %d more (--top 0)\n", len(r.Store.Owners)-top)
-			break
-		}
-		fmt.Fprintf(tw, "%s\t %s\n", bytesText(o.Bytes), o.Owner)
-	}
-	return tw.Flush()
 }

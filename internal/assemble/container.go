@@ -127,6 +127,9 @@ func (b *Builder) container(ctx context.Context, name string, def *config.Defini
 	if err := addMountPoints(root, launch.MountPoints(&points), b.epoch); err != nil {
 		return system.Container{}, err
 	}
+	if err := checkBudget(root, name, def); err != nil {
+		return system.Container{}, err
+	}
 	out.Image, err = b.Store.PutImage(ctx, root)
 	return out, err
 }

@@ -93,6 +93,9 @@ func (c *checker) definition() {
 	c.checks()
 	c.cycles()
 	c.firmware()
+	for _, name := range sorted(c.def.Budget.Containers) {
+		c.named(join("budget.containers", name), name, "container", sorted(c.def.Containers))
+	}
 	if slot, size := c.def.Budget.Slot, c.def.Boot.SlotSize; slot > size {
 		c.wrong("budget.slot", fmt.Sprintf("%s is more than boot.slotSize, %s", slot, size), "lower it, or make the slots larger")
 	}

@@ -291,6 +291,8 @@ type Budget struct {
 	Slot  Size `yaml:"slot" doc:"Bytes used in a boot slot. Default: the slot's size."`
 	Store Size `yaml:"store" doc:"Bytes of the store partition's content."`
 	Total Size `yaml:"total" doc:"Slot and store together."`
+
+	Containers map[string]Size `yaml:"containers" keys:"name" doc:"Bytes of a container's files, each content once, by container." example:"{broker: 16MiB}"`
 }
 
 // VM is how instar vm runs the machine.
