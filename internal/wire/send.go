@@ -54,8 +54,13 @@ func (c *Client) converse(ctx context.Context, r UpdateRequest, u Outgoing, said
 	in, toIn := io.Pipe()
 	fromOut, out := io.Pipe()
 	wants := make(chan want, 1)
-	fed := make(chan struct{})
-	go func() { defer close(fed); feed(ctx, toIn, u, wants) }()
+	fed, failed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer close(fed)
+		err := feed(ctx, toIn, u, wants)
+		failed <- err // before the machine learns that nothing more comes
+		toIn.CloseWithError(err)
+	}()
 	h := &hearing{wants: wants, fed: fed, said: said}
 	heard := make(chan struct{})
 	go func() { h.listen(fromOut); close(heard) }()
@@ -69,11 +74,24 @@ func (c *Client) converse(ctx context.Context, r UpdateRequest, u Outgoing, said
 	case err != nil:
 		return h, err
 	case h.err != nil:
-		return h, h.err
+		return h, sourceFirst(failed, h.err)
 	case result.Code != 0:
 		return h, fmt.Errorf("the machine's receiver has ended with %d: %s", result.Code, strings.TrimSpace(trouble.String()))
 	}
 	return h, nil
+}
+
+// sourceFirst puts in front of what the machine says why its source has failed,
+// which the machine cannot know: to it the stream is cut.
+func sourceFirst(failed <-chan error, said error) error {
+	select {
+	case err := <-failed:
+		if err != nil && !errors.Is(err, errEnded) {
+			return fmt.Errorf("%w; %w", err, said)
+		}
+	default: // it is still at work
+	}
+	return said
 }
 
 // want is what the machine asks for: the body from an offset on, or ranges.
@@ -86,7 +104,7 @@ var errNoPacks = errors.New("the machine asks for parts of packs, and this is no
 
 // feed writes the front, and then what the machine says that it wants. Of an
 // update that is all; parts of packs it may ask for more than once.
-func feed(ctx context.Context, to *io.PipeWriter, u Outgoing, wants <-chan want) {
+func feed(ctx context.Context, to io.Writer, u Outgoing, wants <-chan want) error {
 	_, err := io.Copy(to, u.Front)
 	for more := true; err == nil && more; {
 		select {
@@ -98,7 +116,7 @@ func feed(ctx context.Context, to *io.PipeWriter, u Outgoing, wants <-chan want)
 			err = ctx.Err()
 		}
 	}
-	to.CloseWithError(err)
+	return err
 }
 
 func (w want) copy(to io.Writer, u Outgoing) error {
