@@ -208,6 +208,15 @@ func (d *device) free(now int) (int, error) {
 	return 0, fmt.Errorf("slot %s is in force and this machine runs from slot %s: no other is there to write; reboot first", slot.Name(now), slot.Name(booted))
 }
 
+// vacant finds before anything is written that no slot can be.
+func (d *device) vacant() error {
+	now, err := d.method.Current()
+	if err == nil {
+		_, err = d.free(now)
+	}
+	return err
+}
+
 // change changes the record; an error of the change leaves it as it was.
 func (d *device) change(f func(*record.Record) error) error {
 	var failed error

@@ -189,7 +189,11 @@ func (d *device) remembered(m *system.Manifest, sys digest.Digest) []update.Prob
 	if t := r.Trial; t != nil && t.Phase != record.Staged && t.Phase != record.Failed {
 		all = append(all, update.Problem{Code: update.Unhealthy, Text: fmt.Sprintf("system %s is on trial; confirm it or go back first", t.System.Short()), Grave: true})
 	}
-	if err := d.fits(m, sys); err != nil {
+	err := d.fits(m, sys)
+	if err == nil {
+		err = d.vacant()
+	}
+	if err != nil {
 		all = append(all, update.Problem{Code: update.NoSpace, Text: err.Error(), Grave: true})
 	}
 	return all
