@@ -87,7 +87,7 @@ shows what is in them.`,
 	add("run", dataCommand(a), linkCommand(a), bootCommand(a))
 	add("update", keyCommand(a), planCommand(a), deltaCommand(a), sendCommand(a), applyCommand(a), gcCommand(a))
 	add("build", publishCommand(a))
-	add("look", showCommand(a), treeCommand(a), sizeCommand(a), storeCommand(a), doctorCommand(a), supportCommand(a), graphCommand(a), rtCommand(a), bomCommand(a), vulnerabilitiesCommand(a), provenanceCommand(a))
+	add("look", showCommand(a), diffCommand(a), treeCommand(a), sizeCommand(a), storeCommand(a), doctorCommand(a), supportCommand(a), graphCommand(a), rtCommand(a), bomCommand(a), vulnerabilitiesCommand(a), provenanceCommand(a))
 	root.AddCommand(manCommand(a))
 	return root
 }
