@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/instar-os/instar/internal/config"
 	"github.com/instar-os/instar/internal/system"
@@ -16,7 +17,9 @@ func confirm(c config.Confirm) system.Confirm {
 func checks(def *config.Definition, cfg config.Configuration) []system.Check {
 	var out []system.Check
 	for _, ck := range def.Boot.Confirm.Checks {
+		tasked, _, _ := strings.Cut(ck.Task, ".")
 		if (ck.Container == "" || slices.Contains(cfg.Containers, ck.Container)) &&
+			(tasked == "" || slices.Contains(cfg.Containers, tasked)) &&
 			(ck.Link == "" || slices.ContainsFunc(cfg.Links, func(l config.Link) bool { return l.Name == ck.Link })) {
 			out = append(out, check(ck))
 		}
@@ -28,7 +31,7 @@ func checks(def *config.Definition, cfg config.Configuration) []system.Check {
 }
 
 func check(ck config.Check) system.Check {
-	out := system.Check{Container: ck.Container, Exec: ck.Exec, Link: ck.Link, Interface: ck.Interface, Reach: ck.Reach}
+	out := system.Check{Container: ck.Container, Exec: ck.Exec, Link: ck.Link, Interface: ck.Interface, Reach: ck.Reach, Task: ck.Task}
 	if ck.Link != "" {
 		out.Fresh = int64(ck.Fresh)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,8 +16,8 @@ type Confirm struct {
 	Checks []Check       `yaml:"checks" doc:"What must hold beside the health of containers and interfaces, in every configuration that has what a check is about."`
 }
 
-// Check is one thing that must hold; exactly one of exec, link, interface and
-// reach is given.
+// Check is one thing that must hold; exactly one of exec, link, interface, reach
+// and task is given.
 type Check struct {
 	Container string        `yaml:"container" is:"name" doc:"Container that exec runs in." example:"broker"`
 	Exec      []string      `yaml:"exec" doc:"Command, run within the container, that ends with 0."`
@@ -24,6 +25,7 @@ type Check struct {
 	Fresh     time.Duration `yaml:"fresh" doc:"Largest age of the link's last message." default:"10s" min:"100ms" max:"24h"`
 	Interface string        `yaml:"interface" is:"interface" doc:"Network interface of the machine that must be up, though it be optional." example:"lan"`
 	Reach     string        `yaml:"reach" is:"endpoint" doc:"ADDRESS:PORT that must accept a TCP connection from the machine." example:"192.0.2.1:22"`
+	Task      string        `yaml:"task" is:"task" doc:"Task, as CONTAINER.TASK, that has run and keeps to what was proven: it misses no deadline, takes no longer than its bound and computes no more than its wcet." example:"irrigation.valve"`
 	Timeout   time.Duration `yaml:"timeout" doc:"Time after which exec or reach has failed." default:"5s" min:"10ms" max:"1m"`
 }
 
@@ -50,17 +52,17 @@ func (c *checker) checks() {
 
 func (c *checker) check(at string, ck Check, cfg Configuration) {
 	var given []string
-	for _, key := range []string{"exec", "link", "interface", "reach"} {
+	for _, key := range []string{"exec", "link", "interface", "reach", "task"} {
 		if c.has(at + "." + key) {
 			given = append(given, key)
 		}
 	}
 	switch {
 	case len(given) == 0 && !c.within(at):
-		c.wrong(at, "says not what to check", "give one of exec, link, interface, reach")
+		c.wrong(at, "says not what to check", "give one of exec, link, interface, reach, task")
 		return
 	case len(given) > 1:
-		c.wrongKey(at+"."+given[1], "stands beside "+given[0], "use exactly one of exec, link, interface, reach")
+		c.wrongKey(at+"."+given[1], "stands beside "+given[0], "use exactly one of exec, link, interface, reach, task")
 		return
 	}
 	switch {
@@ -78,6 +80,11 @@ func (c *checker) check(at string, ck Check, cfg Configuration) {
 			c.wrong(at+".link", fmt.Sprintf("there is no link %q", ck.Link), "declare it under links of the configuration")
 		case cfg.Links[i].Type != "sampling" && cfg.Links[i].Type != "":
 			c.wrong(at+".link", "is a "+cfg.Links[i].Type+", whose messages have no age", "name a sampling link")
+		}
+	case ck.Task != "":
+		ct, task, _ := strings.Cut(ck.Task, ".")
+		if _, ok := c.taskOf(cfg, ct, task); !ok {
+			c.wrong(at+".task", fmt.Sprintf("there is no task %q", ck.Task), "tasks are written CONTAINER.TASK; those of a container stand under its tasks")
 		}
 	case ck.Interface != "":
 		if _, ok := c.def.Network[ck.Interface]; !ok {

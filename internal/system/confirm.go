@@ -24,7 +24,8 @@ func (c Confirm) Resolved() Confirm {
 }
 
 // Check is one thing that must hold beside the health of containers and
-// interfaces. Exactly one of Exec, Link, Interface and Reach is set.
+// interfaces. Exactly one of Exec, Link, Interface, Reach and Task is
+// set.
 type Check struct {
 	Container string   `json:"container,omitempty"` // that Exec runs in
 	Exec      []string `json:"exec,omitempty"`      // exit code 0 is good
@@ -32,5 +33,6 @@ type Check struct {
 	Fresh     int64    `json:"fresh,omitempty"`     // nanoseconds
 	Interface string   `json:"interface,omitempty"` // of the machine; it is up
 	Reach     string   `json:"reach,omitempty"`     // ADDRESS:PORT that accepts a TCP connection
+	Task      string   `json:"task,omitempty"`      // CONTAINER.TASK that has run, and contradicts nothing that was proven
 	Timeout   int64    `json:"timeout,omitempty"`   // nanoseconds, of Exec and Reach
 }

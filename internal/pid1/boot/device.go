@@ -58,6 +58,7 @@ type device struct {
 	cmdline linux.Cmdline
 	sysfs   *os.Root
 	disk    string // that the store is on, "vda"
+	kept    kept   // of tasks, by the gate
 	watchdog
 }
 

@@ -165,8 +165,7 @@ func sentence(what, detail string) string {
 	return what + ": " + detail
 }
 
-// check does one declared check. A further kind, as a bound of real time, is a
-// further case.
+// check does one declared check.
 func (d *device) check(ctx context.Context, ck system.Check, st wire.Status) error {
 	if ck.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -192,6 +191,11 @@ func (d *device) check(ctx context.Context, ck system.Check, st wire.Status) err
 			}
 		}
 		return fmt.Errorf("interface %s is not up", ck.Interface)
+	case ck.Task != "":
+		if d.monitor == nil {
+			return fmt.Errorf("task %s is not measured: %s", ck.Task, d.unmeasured)
+		}
+		return d.kept.inTime(ck.Task, d.monitor.Tasks())
 	case ck.Reach != "":
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", ck.Reach)
 		if err != nil {

@@ -56,8 +56,9 @@ func TestChecks(t *testing.T) {
 		{"an interface that is down", system.Check{Interface: "wan"}, face{}, "interface wan is not up"},
 		{"an interface that is not there", system.Check{Interface: "x"}, face{}, "interface x is not up"},
 		{"a link that is not there", system.Check{Link: "x"}, face{}, "there is no link x"},
+		{"a task that nobody measures", system.Check{Task: "a.b"}, face{}, "task a.b is not measured: the moon is full"},
 	} {
-		d := &device{machine: &machine{face: row.face}}
+		d := &device{machine: &machine{face: row.face, unmeasured: "the moon is full"}}
 		st := wire.Status{Interfaces: []wire.InterfaceStatus{{Name: "lan", State: "up"}, {Name: "wan", State: "down"}}}
 		said(t, row.name, d.check(t.Context(), row.check, st), row.want)
 	}
