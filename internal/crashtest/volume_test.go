@@ -268,11 +268,17 @@ func importVolume() *crashtest.Scenario {
 }
 
 func downgradeVolume() *crashtest.Scenario {
+	// A look makes a snapshot too: there is room for those of several runs.
+	roomy := func(version int) system.Data {
+		d := dataOf(version)
+		d.Snapshots.Keep = 16
+		return d
+	}
 	return &crashtest.Scenario{
 		Name:  "volume: an older version takes its snapshot",
 		Setup: setupVolume("one", "two"),
 		Run: func(e *crashtest.Env) error {
-			h, err := volumes(e.Dir, e.FS).Open(volumeName.Configuration, volumeName.Container, dataOf(1))
+			h, err := volumes(e.Dir, e.FS).Open(volumeName.Configuration, volumeName.Container, roomy(1))
 			if err != nil {
 				return err
 			}
@@ -281,7 +287,7 @@ func downgradeVolume() *crashtest.Scenario {
 			return nil
 		},
 		Check: func(s *crashtest.State) (string, error) {
-			newer := dataOf(2)
+			newer := roomy(2)
 			newer.Version = 3 // makes a snapshot of what is there and says what it was
 			c, snapshots, err := volumeState(s.Dir, newer)
 			switch {
