@@ -14,7 +14,7 @@ type Report struct {
 	Tasks       []Response  `json:"tasks"`                 // by CPU, the most urgent first; deadline tasks before all others
 	Demands     []Demand    `json:"demands,omitempty"`     // of each CPU with deadline tasks
 	Kernel      []Admission `json:"kernel,omitempty"`      // what the kernel itself would say to the deadline tasks
-	Plain       []int       `json:"plain,omitempty"`       // CPUs on which suspensions count as computing for everybody
+	Plain       []int       `json:"plain,omitempty"`       // CPUs on which suspensions count as computing for everybody, and equals as more urgent
 	Assumptions []string    `json:"assumptions"`
 }
 
@@ -48,19 +48,18 @@ func Analyse(s *Set) (*Report, error) {
 
 // analyseCPU adds the verdicts over the tasks of a processor. The sharper way to
 // count suspensions is sound only while those that suspend themselves meet their
-// deadlines; when one does not, all is counted the plain way.
+// deadlines, and the order of equals only while these do; when one does not, all is
+// counted the plain way.
 func (s *Set) analyseCPU(cpu int, r *Report) {
 	tasks := s.on(cpu)
-	if !slices.ContainsFunc(tasks, func(t *Task) bool { return t.Suspension > 0 }) {
+	leaned := leaned(tasks)
+	if len(leaned) == 0 {
 		s.judge(cpu, tasks, false, r)
 		return
 	}
-	suspends := func(name string) bool {
-		return slices.ContainsFunc(tasks, func(t *Task) bool { return t.Name == name && t.Suspension > 0 })
-	}
 	first := &Report{Holds: true}
 	s.judge(cpu, tasks, false, first)
-	if slices.ContainsFunc(first.Tasks, func(v Response) bool { return !v.Holds && suspends(v.Task) }) {
+	if slices.ContainsFunc(first.Tasks, func(v Response) bool { return !v.Holds && leaned[v.Task] }) {
 		first = &Report{Holds: true, Plain: []int{cpu}}
 		s.judge(cpu, tasks, true, first)
 	}
@@ -71,6 +70,26 @@ func (s *Set) analyseCPU(cpu int, r *Report) {
 	r.Plain = append(r.Plain, first.Plain...)
 }
 
+// leaned returns the tasks that others' verdicts lean upon: those that suspend
+// themselves, and those with equals, which a late one delays by doing its next job
+// at once.
+func leaned(tasks []*Task) map[string]bool {
+	var out map[string]bool
+	count := [100]int{}
+	for _, t := range tasks {
+		count[t.Priority]++
+	}
+	for _, t := range tasks {
+		if t.Suspension > 0 || t.Policy != Deadline && count[t.Priority] > 1 {
+			if out == nil {
+				out = map[string]bool{}
+			}
+			out[t.Name] = true
+		}
+	}
+	return out
+}
+
 func (s *Set) judge(cpu int, tasks []*Task, plain bool, r *Report) {
 	tasks = slices.Clone(tasks)
 	slices.SortStableFunc(tasks, func(a, b *Task) int {
@@ -79,9 +98,10 @@ func (s *Set) judge(cpu int, tasks []*Task, plain bool, r *Report) {
 		}
 		return cmp.Compare(a.Name, b.Name)
 	})
+	hold := s.hold(tasks)
 	loads := make([]load, len(tasks))
 	for i, t := range tasks {
-		loads[i] = s.load(t, plain)
+		loads[i] = s.load(t, plain, hold)
 	}
 	s.relate(loads, tasks)
 	first := slices.IndexFunc(loads, func(l load) bool { return l.urgency < edf })
@@ -160,11 +180,16 @@ func (t *Task) urgency() int {
 // itself; for less urgent tasks it is as if its jobs came later by what its
 // deadline leaves, or, with a deadline longer than its period, as if it computed
 // (Chen et al. 2019, "Many suspensions, many problems").
-func (s *Set) load(t *Task, plain bool) load {
+//
+// Whenever it suspends itself a less urgent task may begin what keeps it waiting,
+// up to hold, and that once more for each job in a busy window.
+func (s *Set) load(t *Task, plain bool, hold Time) load {
 	l := load{name: t.Name, cost: s.cost(t), period: t.Period, jitter: t.Jitter, release: t.Jitter, due: t.due(),
-		urgency: t.urgency(), in: &s.Supply, turns: t.Policy == RoundRobin || t.Suspension > 0}
-	if l.own = add(l.cost, t.Suspension); t.Suspension == 0 {
+		urgency: t.urgency(), in: &s.Supply, behind: plain || t.due() > t.Period, turns: t.Policy == RoundRobin || t.Suspension > 0}
+	if l.own = l.cost; t.Suspension == 0 {
 		l.clock, l.offset = t.Clock, t.Offset%t.Period
+	} else {
+		l.own = add(l.own, add(t.Suspension, mul(Time(t.Suspensions), hold)))
 	}
 	l.exact = t.Suspension == 0 && t.Policy != RoundRobin && t.NonPreemptive == 0 && len(t.Sections) == 0 && s.Supply.whole()
 	if t.Suspension > 0 {
@@ -175,6 +200,19 @@ func (s *Set) load(t *Task, plain bool) load {
 		}
 	}
 	return l
+}
+
+// hold is the longest time for which any task of a processor waits for a less
+// urgent one, when tasks suspend themselves; else it is not asked for.
+func (s *Set) hold(tasks []*Task) Time {
+	var most Time
+	if !slices.ContainsFunc(tasks, func(t *Task) bool { return t.Suspension > 0 }) || !slices.ContainsFunc(tasks, (*Task).stubborn) {
+		return 0
+	}
+	for _, t := range tasks {
+		most = max(most, s.blocking(t, tasks))
+	}
+	return most
 }
 
 // relate adds to the loads of a processor's tasks what they do to each other.
@@ -190,7 +228,7 @@ func (s *Set) relate(loads []load, tasks []*Task) {
 			l.exact = o == t || (o.Suspension == 0 || o.urgency() < t.urgency()) && (o.Policy != RoundRobin || o.urgency() != t.urgency())
 		}
 		if stubborn && t.Policy != Deadline {
-			l.blocking = mul(s.blocking(t, tasks), Time(1+t.Suspensions))
+			l.blocking = s.blocking(t, tasks)
 			l.exact = l.exact && l.blocking == 0
 		}
 	}
@@ -277,13 +315,12 @@ func (s *Set) waits(tasks []*Task) waits {
 		var b Time
 		for _, t := range tasks {
 			if stubborn && t.Policy == Deadline && t.level() == level {
-				b = max(b, mul(s.blocking(t, tasks), Time(1+t.Suspensions)))
+				b = max(b, s.blocking(t, tasks))
 			}
 		}
 		w = append(w, struct{ from, length Time }{level, b})
 	}
-	// What waits longer at a higher level (more suspensions) makes lower ones wait,
-	// too: the demand test needs that it never grows.
+	// What waits longer at a higher level makes lower ones wait, too: the demand test needs that it never grows.
 	for i := len(w) - 2; i >= 0; i-- {
 		w[i].length = max(w[i].length, w[i+1].length)
 	}

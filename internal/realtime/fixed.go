@@ -19,6 +19,7 @@ type load struct {
 	urgency  int
 	in       *Supply
 	turns    bool // it gives way to equally urgent tasks: round robin, or it suspends itself
+	behind   bool // it may have several jobs to do at once, and does them in one go
 	exact    bool // a response as long as the bound can happen
 	clock    string
 	offset   Time // of its events on that clock
@@ -61,9 +62,11 @@ func (r *Response) Slack() Time { return r.Deadline - r.Bound }
 
 // rivals returns the loads that are more urgent than one of them, and those
 // that are equally urgent and served in the order of their release. For a task
-// that gives way to its equals these count as more urgent, which is safe. The
-// loads are sorted, the most urgent first.
-func rivals(loads []load, i int) (above, beside []load) {
+// that gives way to its equals these count as more urgent, which is safe, and so
+// does an equal with a deadline beyond its period: its thread does the next job,
+// when that is ready already, before it lets others run. The loads are sorted, the
+// most urgent first; inOrder says that above are the first of them.
+func rivals(loads []load, i int) (above, beside []load, inOrder bool) {
 	l := &loads[i]
 	from, to := i, i+1
 	for from > 0 && loads[from-1].urgency == l.urgency {
@@ -72,13 +75,21 @@ func rivals(loads []load, i int) (above, beside []load) {
 	for to < len(loads) && loads[to].urgency == l.urgency {
 		to++
 	}
-	switch {
-	case to-from == 1:
-		return loads[:i:i], nil
-	case l.turns:
-		return slices.Concat(loads[:i], loads[i+1:to]), nil
+	above = loads[:from:from]
+	if to-from == 1 {
+		return above, nil, true
 	}
-	return loads[:from:from], slices.Concat(loads[from:i], loads[i+1:to])
+	inOrder = true
+	for k := from; k < to; k++ {
+		switch {
+		case k == i:
+		case l.turns || loads[k].behind:
+			above, inOrder = append(above, loads[k]), false
+		default:
+			beside = append(beside, loads[k])
+		}
+	}
+	return above, beside, inOrder
 }
 
 // tally counts the work of more urgent tasks before an instant that only grows,
@@ -186,9 +197,9 @@ func (d *descent) above(loads []load, other bool) (sum quick, jitter bool) {
 }
 
 // respond computes the longest response time of a task.
-func (l *load) respond(above, beside []load, d *descent) Response {
+func (l *load) respond(above, beside []load, inOrder bool, d *descent) Response {
 	r := Response{Task: l.name, Deadline: l.due, Blocking: l.blocking}
-	if overfull(l, above, beside, d) {
+	if overfull(l, above, beside, inOrder, d) {
 		r.Why = "it and the tasks that are as urgent or more need more than the whole processor, or all of it with nothing to make up for blocking and jitter"
 		return r
 	}
@@ -196,7 +207,7 @@ func (l *load) respond(above, beside []load, d *descent) Response {
 	if len(beside) == 0 {
 		from := max(l.in.Until(l.start(above, nil)), add(d.reached, l.own))
 		work := &d.work
-		if l.turns {
+		if !inOrder {
 			work = &tally{} // those above are not the first loads
 		}
 		work.take(above, from)
@@ -214,7 +225,7 @@ func (l *load) respond(above, beside []load, d *descent) Response {
 		}
 	}
 	r.Holds = r.Bound <= l.due
-	r.Exact = l.exact
+	r.Exact = l.exact && (inOrder || l.turns)
 	if !r.Holds {
 		l.blame(&r, above, beside)
 	}
@@ -315,9 +326,9 @@ func (l *load) blame(r *Response, above, beside []load) {
 // of the processor, so that its window never ends: as much as the whole is too
 // much when there is blocking or jitter that has to be made up for. The sum is
 // exact.
-func overfull(l *load, above, beside []load, d *descent) bool {
+func overfull(l *load, above, beside []load, inOrder bool, d *descent) bool {
 	lack := l.in.lack()
-	sum, extra := d.above(above, l.turns)
+	sum, extra := d.above(above, !inOrder)
 	for _, s := range append(lack, share{l.own, l.period}) {
 		sum.add(s)
 	}
@@ -361,7 +372,7 @@ func Blocking(s *Set, task string) Time {
 	s = s.prepared()
 	for i := range s.Tasks {
 		if t := &s.Tasks[i]; t.Name == task && t.Policy != Deadline {
-			return mul(s.blocking(t, s.on(t.CPU)), Time(1+t.Suspensions))
+			return add(s.blocking(t, s.on(t.CPU)), mul(Time(t.Suspensions), s.hold(s.on(t.CPU))))
 		}
 	}
 	return 0

@@ -71,9 +71,9 @@ type group struct {
 // best returns the shorter one of two bounds: that of events which may all come
 // together, and that of events which stand on clocks.
 func (l *load) best(loads []load, i int, d *descent) Response {
-	above, beside := rivals(loads, i)
-	together := l.respond(above, beside, d)
-	if d.reached = 0; len(beside) == 0 && !l.turns {
+	above, beside, inOrder := rivals(loads, i)
+	together := l.respond(above, beside, inOrder, d)
+	if d.reached = 0; len(beside) == 0 && inOrder {
 		d.reached = l.reaches(&together)
 	}
 	if !clocked(loads, l.urgency) {
@@ -119,8 +119,8 @@ func phased(loads []load, i int) (r Response, ok bool) {
 		return r, false
 	}
 	r = Response{Task: l.name, Deadline: l.due, Blocking: l.blocking}
-	above, beside := rivals(loads, i)
-	if overfull(l, above, beside, &descent{}) {
+	above, beside, inOrder := rivals(loads, i)
+	if overfull(l, above, beside, false, &descent{}) {
 		return r, false
 	}
 	s := &phases{l: l, groups: groups, every: combinations(groups) <= maxCombined/len(loads)}
@@ -148,7 +148,7 @@ func phased(loads []load, i int) (r Response, ok bool) {
 	}
 	r.Phases, r.Holds = p, r.Bound <= l.due
 	r.Window = p.Windows[p.Critical[0]].Window
-	r.Exact = l.exact && s.every && len(beside) == 0 // equals count as more urgent
+	r.Exact = l.exact && s.every && len(beside) == 0 && inOrder // equals count as more urgent
 	if !r.Holds {
 		s.blame(&r)
 	}

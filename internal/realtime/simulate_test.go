@@ -72,6 +72,13 @@ func simulate(s *rt.Set, events []event, r *rand.Rand) []rt.Time {
 					break
 				}
 			}
+			// A thread whose next event was before does its job without letting go.
+			for _, j := range jobs {
+				if j.task == run.task && j.ready <= now && j.since == 0 {
+					j.since = run.since
+					break
+				}
+			}
 			continue
 		}
 		for _, w := range run.waits {
@@ -153,8 +160,14 @@ func (j *simJob) inside() *part {
 // pick returns the job that runs from now to now+1.
 func pick(s *rt.Set, jobs []*simJob, now rt.Time, count *int) *simJob {
 	var ready []*simJob
+	first := map[int]*simJob{} // a task does its jobs one after the other, also when one suspends itself
 	for _, j := range jobs {
-		if j.ready <= now && j.until <= now {
+		if f := first[j.task]; f == nil || j.event.event < f.event.event {
+			first[j.task] = j
+		}
+	}
+	for _, j := range jobs {
+		if j.ready <= now && j.until <= now && first[j.task] == j {
 			ready = append(ready, j)
 		}
 	}

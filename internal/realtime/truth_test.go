@@ -95,6 +95,8 @@ var kinds = []kind{
 	{name: "earliest deadline, in a part of the processor", deadlines: true, supply: true, long: true},
 	{name: "earliest deadline, jitter, in a part", deadlines: true, supply: true, jitter: true},
 	{name: "a part, inheritance", supply: true, sections: true, deadlines: true},
+	{name: "fixed, suspension, not preemptive, long deadlines", suspend: true, stiff: true, long: true},
+	{name: "earliest deadline, suspension, not preemptive", deadlines: true, suspend: true, stiff: true, long: true},
 	{name: "clocks", clocks: true},
 	{name: "clocks, jitter", clocks: true, jitter: true},
 	{name: "clocks, equal priorities, long deadlines", clocks: true, equal: true, long: true, jitter: true},

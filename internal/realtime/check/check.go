@@ -15,7 +15,8 @@ import (
 
 // Report verifies all verdicts of a report over a set.
 func Report(of *realtime.Set, r *realtime.Report) error {
-	s := &set{of, r.Plain}
+	s := &set{Set: of, plain: r.Plain}
+	s.hold()
 	holds := len(r.Tasks) == len(s.Tasks)
 	for i := range r.Tasks {
 		if err := s.grounded(&r.Tasks[i]); err != nil {
@@ -36,14 +37,42 @@ func Report(of *realtime.Set, r *realtime.Report) error {
 type set struct {
 	*realtime.Set
 	plain []int
+	held  map[int]int64 // of processors with tasks that suspend themselves: the longest blocking of any
+}
+
+func (s *set) hold() {
+	s.held = map[int]int64{}
+	for i := range s.Tasks {
+		if s.Tasks[i].Suspension > 0 {
+			s.held[s.Tasks[i].CPU] = 0
+		}
+	}
+	for i := range s.Tasks {
+		if most, ok := s.held[s.Tasks[i].CPU]; ok {
+			s.held[s.Tasks[i].CPU] = max(most, blocking(s, &s.Tasks[i]))
+		}
+	}
+}
+
+// inOrder says that jobs of a task never wait for one of its own, so that they
+// run in the order in which they and its equals' become ready.
+func (s *set) inOrder(t *realtime.Task) bool {
+	return due(t) <= t.Period && !slices.Contains(s.plain, t.CPU)
+}
+
+func (s *set) equals(t *realtime.Task) bool {
+	return t.Policy != realtime.Deadline && slices.ContainsFunc(s.Tasks, func(o realtime.Task) bool {
+		return o.Name != t.Name && o.CPU == t.CPU && rank(&o) == rank(t)
+	})
 }
 
 // grounded refuses a verdict that rests on a task which suspends itself, counts
-// as deferred, and does not meet its own deadline.
+// as deferred, and does not meet its own deadline, or on one with equals that is
+// late.
 func (s *set) grounded(v *realtime.Response) error {
 	for i := range s.Tasks {
 		t := &s.Tasks[i]
-		if t.Name == v.Task && t.Suspension > 0 && !v.Holds && !slices.Contains(s.plain, t.CPU) {
+		if t.Name == v.Task && (t.Suspension > 0 || s.equals(t)) && !v.Holds && !slices.Contains(s.plain, t.CPU) {
 			return fmt.Errorf("verdicts of CPU %d rest on task %s, which does not meet its deadline", t.CPU, t.Name)
 		}
 	}
@@ -124,9 +153,9 @@ func cost(s *set, t *realtime.Task) (own, other, jitter int64) {
 	for _, x := range t.Sections {
 		c += s.elsewhere(t, x)
 	}
-	own = c + t.Suspension
+	own = c + t.Suspension + int64(t.Suspensions)*s.held[t.CPU] // it may be blocked anew after each
 	if t.Suspension == 0 {
-		return own, c, t.Jitter
+		return c, c, t.Jitter
 	}
 	if t.Policy != realtime.Deadline && due(t) <= t.Period && !slices.Contains(s.plain, t.CPU) {
 		return own, c, t.Jitter + max(due(t)-c, 0)
@@ -198,7 +227,7 @@ func busy(s *set, t *realtime.Task, blocking, w, x int64) *sum {
 			total.add(ceil(w, t.Period), own)
 		case o.Name == t.Name:
 			total.add(floor(x, t.Period)+1, own)
-		case rank(o) == rank(t) && x >= 0 && !turns:
+		case rank(o) == rank(t) && x >= 0 && !turns && s.inOrder(o):
 			total.add(floor(x+jitter, o.Period)+1, other)
 		default:
 			total.add(ceil(w+jitter, o.Period), other)
@@ -230,7 +259,7 @@ func window(s *set, t *realtime.Task, v *realtime.Response) error {
 			jitter = 0
 		}
 		for x := ceil(jitter, o.Period)*o.Period - jitter; x < v.Window; x += o.Period {
-			if !ready[x] && (o.Name == t.Name || t.Policy == realtime.FIFO && t.Suspension == 0) {
+			if !ready[x] && (o.Name == t.Name || t.Policy == realtime.FIFO && t.Suspension == 0 && s.inOrder(o)) {
 				return fmt.Errorf("the certificate says nothing of a job that is ready at %d", x)
 			}
 		}
@@ -392,9 +421,8 @@ func blocking(s *set, t *realtime.Task) int64 {
 	for _, l := range longest {
 		byResource += l
 	}
-	times := int64(1 + t.Suspensions)
 	if s.Protocol != realtime.Inheritance && s.Protocol != "" {
-		return max(stiff, most) * times
+		return max(stiff, most)
 	}
-	return (stiff + min(byTask, byResource)) * times
+	return stiff + min(byTask, byResource)
 }
