@@ -13,33 +13,29 @@ import (
 
 // waits are what the children of build have in common.
 type waits struct {
-	slots  []uintptr
-	users  *gate           // the users are mapped, for both
-	owners *unix.MountAttr // by which namespace; looked at behind the gate
-	ready  *gate           // the namespaces are there, for the root
-	self   int             // descriptor of the supervisor
+	slots   []uintptr
+	users   *gate           // the users are mapped, for both
+	owners  *unix.MountAttr // by which namespace; looked at behind the gate
+	ready   *gate           // the namespaces are there, for the root
+	entered *gate           // the host's mounts can be dropped
+	self    int             // descriptor of the supervisor
 }
 
 // noFile is no descriptor to mount_setattr(2).
 const noFile = 1<<64 - 1
 
 func newWaits() (*waits, error) {
-	self, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
+	w := &waits{slots: make([]uintptr, launch.MaxSlots), owners: &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: noFile}, self: -1}
+	var err error
+	if w.self, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
 		return nil, os.NewSyscallError("pidfd_open", err)
 	}
-	users, err := newGate(self)
-	if err != nil {
-		unix.Close(self)
-		return nil, err
+	for _, g := range []**gate{&w.users, &w.ready, &w.entered} {
+		if *g, err = newGate(w.self); err != nil {
+			w.close()
+			return nil, err
+		}
 	}
-	ready, err := newGate(self)
-	if err != nil {
-		unix.Close(self)
-		users.close()
-		return nil, err
-	}
-	w := &waits{make([]uintptr, launch.MaxSlots), users, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: noFile}, ready, self}
 	w.clear()
 	return w, nil
 }
@@ -51,12 +47,16 @@ func (w *waits) clear() {
 	}
 	w.users.put(w.slots, launch.Users)
 	w.ready.put(w.slots, launch.Ready)
+	w.entered.put(w.slots, launch.Entered)
 	w.slots[launch.IDMap] = uintptr(unsafe.Pointer(w.owners))
 }
 
 func (w *waits) close() {
-	w.users.close()
-	w.ready.close()
+	for _, g := range []*gate{w.users, w.ready, w.entered} {
+		if g != nil {
+			g.close()
+		}
+	}
 	unix.Close(w.self)
 }
 
@@ -72,32 +72,48 @@ func (s *Sandbox) build(r *Runtime, c *system.Container, l *loadedLaunch, where 
 		return err
 	}
 	defer on.close()
-	spaces, err := l.spaces.begin(on.slots, on)
+	root, err := s.beginRoot(r, l.root, where, on)
 	if err != nil {
 		return err
 	}
-	root, err := s.beginRoot(r, l.root, where, on)
-	if err == nil {
-		err = s.serve(c, spaces, on, meanwhile)
+	drop, err := s.makeRest(c, l, on, meanwhile)
+	if err != nil {
+		err = errors.Join(err, s.giveUp(root, on))
+	} else if err = s.endRoot(root, on); errors.Is(err, unix.ENOTBLK) {
+		err = s.makeRootOnLoop(r, l.root, where, on)
 	}
-	if e := spaces.end(); e != nil {
-		err = e // what came of the child explains the rest
+	if drop == nil {
+		return err
 	}
 	if err != nil {
-		if root != nil {
-			s.giveUp(root, on)
-		}
-		return s.collect(spaces, err)
+		drop.kill() // it opens nothing that could be lost
 	}
-	s.collect(spaces, nil)
-	err = s.endRoot(root, on)
-	if errors.Is(err, unix.ENOTBLK) {
-		err = s.makeRootOnLoop(r, l.root, where, on)
+	if e := drop.end(); err == nil {
+		err = e
 	}
 	if err == nil && r.Watch != nil {
 		err = r.Watch(c.Name, s.fds[launch.MountNS])
 	}
 	return err
+}
+
+// makeRest makes the namespaces that hold no mounts, beside the root, and lets
+// the host's mounts be dropped, by a child that the caller ends.
+func (s *Sandbox) makeRest(c *system.Container, l *loadedLaunch, on *waits, meanwhile func() error) (drop *walk, err error) {
+	spaces, err := l.spaces.begin(on.slots, on)
+	if err != nil {
+		return nil, err
+	}
+	err = s.serve(c, spaces, on, func() (err error) {
+		if drop, err = l.drop.begin(on.slots, on); err != nil {
+			return err
+		}
+		return meanwhile()
+	})
+	if e := spaces.end(); e != nil {
+		err = e // what came of the child explains the rest
+	}
+	return drop, s.collect(spaces, err)
 }
 
 // serve does the supervisor's part while the children walk: it maps the users,

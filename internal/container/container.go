@@ -74,6 +74,7 @@ type Sandbox struct {
 	nofile   *unix.Rlimit
 	start    *loaded
 	joining  *loaded
+	copies   bool     // each first process has a copy of the mounts
 	init     int      // descriptor of the program of its own first process, the Runtime's; 0 for none
 	master   *os.File // of the terminal of its first process; nil for none
 	warnings []string
@@ -186,7 +187,7 @@ func (r *Runtime) sandbox(c *system.Container, l *loadedLaunch, where parts) (_ 
 func newSandbox(c *system.Container, l *loadedLaunch, place string) *Sandbox {
 	return &Sandbox{
 		name: c.Name, place: place, fds: [launch.UserNS + 1]int{-1, -1, -1, -1, -1, -1},
-		start: l.start, joining: l.join, env: c.Env,
+		start: l.start, joining: l.join, env: c.Env, copies: len(c.Prepare) > 0,
 	}
 }
 

@@ -81,12 +81,17 @@ func TestKilledAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	main := w.sandbox(t, c) // Start and Join run in it
+	main := w.sandbox(t, c) // Join runs in it
 	process := run(t, main, "sleep")
 	defer process.Wait()
 	defer main.Kill()
-	other := *c
-	other.Name = "other"
+	other, third := *c, *c
+	other.Name, third.Name = "other", "third"
+	stage, err := w.Runtime.sandbox(&third, whole, w.probeParts(c)) // starts one after the other, each with a /proc above the last one's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stage.Close()
 	trap := newSnare(t)
 	for _, row := range []struct {
 		name string
@@ -94,23 +99,26 @@ func TestKilledAnywhere(t *testing.T) {
 		do   func(*loaded) error
 	}{
 		{"spaces", whole.spaces.program, func(l *loaded) error {
-			return prepare(w, &other, &loadedLaunch{l, whole.root, whole.start, whole.join})
+			return prepare(w, &other, &loadedLaunch{l, whole.root, whole.drop, whole.start, whole.join})
 		}},
 		{"root", whole.root.program, func(l *loaded) error {
-			return prepare(w, &other, &loadedLaunch{whole.spaces, l, whole.start, whole.join})
+			return prepare(w, &other, &loadedLaunch{whole.spaces, l, whole.drop, whole.start, whole.join})
+		}},
+		{"drop", whole.drop.program, func(l *loaded) error {
+			return prepare(w, &other, &loadedLaunch{whole.spaces, whole.root, l, whole.start, whole.join})
 		}},
 		{"start", whole.start.program, func(l *loaded) error {
-			s := &Sandbox{name: "probe", fds: main.fds, start: l, nofile: main.nofile, cgroup: main.cgroup}
+			s := &Sandbox{name: "probe", fds: stage.fds, start: l, nofile: main.nofile, cgroup: main.cgroup}
 			_, err := s.Start([]string{"/bin/true"}, nil, nil, nil)
 			return err
 		}},
 		{"start behind a first process", behind.start.program, func(l *loaded) error {
-			s := &Sandbox{name: "probe", fds: main.fds, start: l, nofile: main.nofile, cgroup: main.cgroup, init: first}
+			s := &Sandbox{name: "probe", fds: stage.fds, start: l, nofile: main.nofile, cgroup: main.cgroup, init: first}
 			_, err := s.Start([]string{"/bin/true"}, nil, nil, nil)
 			return err
 		}},
 		{"start from a spare", whole.start.program, func(l *loaded) error {
-			s := &Sandbox{name: "probe", fds: main.fds, start: l, nofile: main.nofile, cgroup: main.cgroup}
+			s := &Sandbox{name: "probe", fds: stage.fds, start: l, nofile: main.nofile, cgroup: main.cgroup}
 			if err := s.hold(); err != nil {
 				return errors.Join(err, s.letGo())
 			}
@@ -183,14 +191,18 @@ func (s *snare) holds(pid int) bool {
 }
 
 func prepare(w *world, c *system.Container, l *loadedLaunch) error {
-	s, err := w.Runtime.sandbox(c, l, parts{
-		image:   filepath.Join(w.Store, "images", c.Image.Digest.String()),
-		objects: filepath.Join(w.Store, "objects"), data: []string{w.State},
-	})
+	s, err := w.Runtime.sandbox(c, l, w.probeParts(c))
 	if err == nil {
 		err = errors.Join(errors.New("it was not killed"), s.Close())
 	}
 	return err
+}
+
+func (w *world) probeParts(c *system.Container) parts {
+	return parts{
+		image:   filepath.Join(w.Store, "images", c.Image.Digest.String()),
+		objects: filepath.Join(w.Store, "objects"), data: []string{w.State},
+	}
 }
 
 // leftovers says what a container could leave behind.

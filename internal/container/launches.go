@@ -23,7 +23,7 @@ type launches struct {
 }
 
 // loadedLaunch is a container's start with its addresses put in.
-type loadedLaunch struct{ spaces, root, start, join *loaded }
+type loadedLaunch struct{ spaces, root, drop, start, join *loaded }
 
 // launch returns the launch programs of a container: what the build compiled,
 // verified by its digest and checked again.
@@ -73,7 +73,7 @@ func loadLaunch(l *launch.Launch) (*loadedLaunch, error) {
 	for _, part := range []struct {
 		to   **loaded
 		from *launch.Program
-	}{{&out.spaces, l.Spaces}, {&out.root, l.Root}, {&out.start, l.Start}, {&out.join, l.Join}} {
+	}{{&out.spaces, l.Spaces}, {&out.root, l.Root}, {&out.drop, l.Drop}, {&out.start, l.Start}, {&out.join, l.Join}} {
 		var err error
 		if *part.to, err = load(part.from); err != nil {
 			return nil, err

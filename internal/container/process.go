@@ -45,7 +45,7 @@ func (p *Process) Wait() (Exit, error) {
 	return e, nil
 }
 
-// keepMounts keeps the mounts of a first process beyond its end: without the last
+// keepMounts keeps a first process's copy of the mounts beyond its end: without the last
 // reference they would be taken apart by the process itself, with a grace period
 // of the kernel's, before anybody hears that it has ended.
 func (p *Process) keepMounts() {
@@ -97,7 +97,10 @@ func (s *Sandbox) Start(args []string, stdin, stdout, stderr *os.File) (*Process
 	if err != nil {
 		return nil, fmt.Errorf("starting %s in container %s: %w", command(args), s.name, err)
 	}
-	p.all, p.kept = s.init != 0, s.keep
+	p.all = s.init != 0
+	if s.copies {
+		p.kept = s.keep
+	}
 	s.mu.Lock()
 	s.main = p
 	s.mu.Unlock()

@@ -56,6 +56,9 @@ func (w *walk) end() error {
 	return nil
 }
 
+// kill ends the child. Descriptors that it has opened by then may be lost.
+func (w *walk) kill() { _ = unix.PidfdSendSignal(int(w.rep.pidfd), unix.SIGKILL, nil, 0) } // end says what came of it
+
 // A gate is where a walk waits until it is let go on, or the supervisor has
 // ended.
 type gate struct {

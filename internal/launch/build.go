@@ -140,6 +140,11 @@ func (b *builder) await(what string, gate int) {
 	b.do("going on with "+what, Read, held(gate), b.bytes(make([]byte, 8)), imm(8))
 }
 
+// open lets one wait at a gate pass.
+func (b *builder) open(label string, gate int) {
+	b.do(label, Write, held(gate), b.bytes(words(1)), imm(8))
+}
+
 // idmap makes the owners in a detached mount those of the container's user
 // namespace: mount_setattr(2), "ID mapped mounts". Without an own range of IDs
 // there is nothing to do.

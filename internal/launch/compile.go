@@ -36,6 +36,9 @@ func Compile(s *Spec) (*Launch, error) {
 	if l.Root, err = compileRoot(s); err != nil {
 		return nil, err
 	}
+	if l.Drop, err = compileDrop(s); err != nil {
+		return nil, err
+	}
 	if l.Start, err = compileStart(s, caps); err != nil {
 		return nil, err
 	}

@@ -17,16 +17,17 @@ import (
 // runs in another such child, at the same time, and leaves the mounts in
 // MountNS. Both run on the same slots. Root waits where it needs the users, if they
 // are the container's own, and where it needs the namespaces: Spaces lets it go
-// on itself, unless the network is not its. Start runs for each first
+// on itself, unless the network is not its. Drop, a third one on the same slots,
+// takes the machine's mounts away from the container's. Start runs for each first
 // process with these and the slots Stdin to Argv set. Join runs for a further
 // process of a running container: MountNS holds the pidfd of the first one, and
 // the caller has to be in its PID namespace for children.
 type Launch struct {
-	Spaces, Root, Start, Join *Program
+	Spaces, Root, Drop, Start, Join *Program
 }
 
 // launchMagic begins an encoded launch; its last byte is the version.
-const launchMagic = "instarS\x02"
+const launchMagic = "instarS\x03"
 
 // parts names the programs in the order in which they are encoded.
 func (l *Launch) parts() []struct {
@@ -36,7 +37,7 @@ func (l *Launch) parts() []struct {
 	return []struct {
 		name string
 		p    **Program
-	}{{"spaces", &l.Spaces}, {"root", &l.Root}, {"start", &l.Start}, {"join", &l.Join}}
+	}{{"spaces", &l.Spaces}, {"root", &l.Root}, {"drop", &l.Drop}, {"start", &l.Start}, {"join", &l.Join}}
 }
 
 // Encode returns the only encoding: the magic, then each program's length as
@@ -59,7 +60,7 @@ func (l *Launch) Encode() ([]byte, error) {
 func DecodeLaunch(b []byte) (*Launch, error) {
 	rest, ok := bytes.CutPrefix(b, []byte(launchMagic))
 	if !ok {
-		return nil, errors.New("not a launch of version 2")
+		return nil, errors.New("not a launch of version 3")
 	}
 	r := &reader{rest: rest}
 	l := new(Launch)

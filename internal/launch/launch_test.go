@@ -43,7 +43,7 @@ func compile(t *testing.T, s *Spec) *Launch {
 }
 
 func programs(l *Launch) map[string]*Program {
-	return map[string]*Program{"spaces": l.Spaces, "root": l.Root, "start": l.Start, "join": l.Join}
+	return map[string]*Program{"spaces": l.Spaces, "root": l.Root, "drop": l.Drop, "start": l.Start, "join": l.Join}
 }
 
 // TestGolden shows what a container's start is, system call by system call.

@@ -107,6 +107,8 @@ const (
 	UsersEnd
 	Ready // Spaces, Root: gate that is open when the namespaces are there
 	ReadyEnd
+	Entered // Root, Drop: gate that is open when the host's mounts can be dropped
+	EnteredEnd
 	FirstData // Root: address of the path of the container's first data; the others follow. Start: see FirstDescriptor
 )
 

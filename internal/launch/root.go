@@ -41,7 +41,7 @@ func compileSpaces(s *Spec) (*Program, error) {
 		b.namespace("net", NetNS)
 	}
 	if c.Network != system.MemberNetwork {
-		b.do("letting the mounts have them", Write, held(Ready), b.bytes(words(1)), imm(8))
+		b.open("letting the mounts have them", Ready)
 	}
 	if c.Network == system.NoNetwork {
 		b.loopback()
@@ -66,9 +66,9 @@ func compileRoot(s *Spec) (*Program, error) {
 	b.slots += len(c.Data)
 	b.p.Clone = unix.CLONE_FILES
 	b.do("copying the machine's mount namespace", Unshare, imm(unix.CLONE_NEWNS))
+	b.do("making the mount namespace private", Mount, imm(0), b.str("/"), imm(0), imm(unix.MS_REC|unix.MS_PRIVATE))
 	b.namespace("mnt", MountNS)
 	b.do("clearing the umask", Umask, imm(0))
-	b.do("making the mount namespace private", Mount, imm(0), b.str("/"), imm(0), imm(unix.MS_REC|unix.MS_PRIVATE))
 	b.do("mounting memory to build in", Mount, b.str("tmpfs"), held(Place), b.str("tmpfs"), imm(quiet), b.str(sized(s, "mode=0700")))
 	b.do("changing to it", Chdir, held(Place))
 	b.overlay(s, "root")
@@ -230,13 +230,24 @@ func (b *builder) target(m source) {
 	b.file(m.at, 0o644, "")
 }
 
-// enter makes a mount the root of the namespace and drops all others:
-// pivot_root(2), "pivot_root(".", ".")".
+// enter makes a mount the root of the namespace. All others are below /proc then,
+// where nothing is mounted yet, until Drop has dropped them: pivot_root(2).
 func (b *builder) enter(root string) {
 	b.do("changing to "+root, Chdir, b.str(root))
-	b.do("making it the root", PivotRoot, b.str("."), b.str("."))
-	b.do("dropping the host's mounts", Umount2, b.str("."), imm(unix.MNT_DETACH))
+	b.do("making it the root", PivotRoot, b.str("."), b.str("proc"))
 	b.do("changing to the new root", Chdir, b.str("/"))
+	b.open("letting the host's mounts be dropped", Entered)
+}
+
+// compileDrop drops the host's mounts while Root goes on: the kernel waits for an
+// RCU grace period before it comes back.
+func compileDrop(s *Spec) (*Program, error) {
+	b := newBuilder(s)
+	b.p.Clone = unix.CLONE_FILES
+	b.await("the container's root", Entered)
+	b.join("mount", MountNS, unix.CLONE_NEWNS)
+	b.do("dropping the host's mounts", Umount2, b.str("/proc"), imm(unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
+	return b.finish("drop")
 }
 
 // devices are the nodes of /dev, with their numbers: Documentation/admin-guide/devices.txt.

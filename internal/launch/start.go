@@ -14,7 +14,9 @@ import (
 )
 
 // compileStart is the path of a first process: it joins the namespaces that
-// Root made, copies the mounts and adds the /proc of its PID namespace.
+// Root made and adds the /proc of its PID namespace, to a copy of the mounts when
+// commands come before it. Else the mounts are the supervisor's to take apart, not
+// the process's when it ends.
 func compileStart(s *Spec, caps uint64) (*Program, error) {
 	b := newBuilder(s)
 	b.p.Clone = unix.CLONE_NEWPID
@@ -24,7 +26,10 @@ func compileStart(s *Spec, caps uint64) (*Program, error) {
 		b.join("net", NetNS, unix.CLONE_NEWNET)
 	}
 	b.join("mount", MountNS, unix.CLONE_NEWNS)
-	b.do("copying the mount namespace", Unshare, imm(unix.CLONE_NEWNS|unix.CLONE_NEWCGROUP))
+	if len(s.Container.Prepare) > 0 {
+		b.do("copying the mount namespace", Unshare, imm(unix.CLONE_NEWNS))
+	}
+	b.do("making a cgroup namespace", Unshare, imm(unix.CLONE_NEWCGROUP))
 	b.proc()
 	b.slots += len(s.Container.Descriptors)
 	b.process(s, caps, UserNS, s.Container.Descriptors)
