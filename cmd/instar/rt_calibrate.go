@@ -57,6 +57,9 @@ func overheadsFile(m wire.Calibration) string {
 	fmt.Fprintf(&b, "# What the kernel takes on CPU %d, measured by instar rt calibrate.\n", m.CPU)
 	fmt.Fprintf(&b, "measured: %s\nkernel: %q\nmachine: %q\n", m.Time.Format(time.DateOnly), m.Kernel, m.Machine)
 	fmt.Fprintf(&b, "switch: %s\nrelease: %s\nlatency: %s\n", m.Switch.Max, max(m.Release.Max, m.Noise.Max), max(m.Latency.Max, m.Thread.Max))
+	if m.Untraced != "" {
+		fmt.Fprintf(&b, "# Without the kernel's own tracers: %q\n", m.Untraced)
+	}
 	b.WriteString("seen:\n")
 	for _, l := range []struct {
 		name string

@@ -14,7 +14,7 @@ import (
 func TestOverheadsFile(t *testing.T) {
 	text := overheadsFile(wire.Calibration{Time: time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC), Kernel: "6.12.1-rt", Machine: `a "fast" one`,
 		Latency: wire.Longest{Max: 41 * time.Microsecond, Mean: 3 * time.Microsecond, Samples: 9}, Switch: wire.Longest{Max: 1500}, Release: wire.Longest{Max: 7 * time.Microsecond},
-		Thread: wire.Longest{Max: 43 * time.Microsecond, Samples: 5}, Noise: wire.Longest{Max: 2 * time.Microsecond, Samples: 1}})
+		Untraced: "no\nway", Thread: wire.Longest{Max: 43 * time.Microsecond, Samples: 5}, Noise: wire.Longest{Max: 2 * time.Microsecond, Samples: 1}})
 	o, err := taskset.ParseOverheads("o.yaml", []byte(text))
 	if err != nil || o.Measured != "2026-11-21" || o.Kernel != "6.12.1-rt" || o.Machine != `a "fast" one` || o.Switch != 1500 || o.Release != 7000 || o.Latency != 43000 || !strings.Contains(text, "timerlat-thread: {max: 43µs") {
 		t.Errorf("%+v, %v of\n%s", o, err, text)

@@ -214,6 +214,8 @@ type Calibration struct {
 	Timer  Longest `json:"timer"`  // timerlat: from a timer's instant to its interrupt
 	Thread Longest `json:"thread"` // timerlat: to the running of its thread
 	Noise  Longest `json:"noise"`  // osnoise: of an interruption of what computes
+
+	Untraced string `json:"untraced,omitempty"` // why a tracer that the kernel has could not be used
 }
 
 // Longest is a time that was measured many times.
