@@ -68,6 +68,10 @@ func isKernelPart(name string) bool {
 // kernel package's thousand modules a machine takes a few dozen: the packages
 // are unpacked into memory, and the result is remembered.
 func (b *Builder) kernel(ctx context.Context, def *config.Definition, lk *lock.Lock, arch string) (system.Kernel, error) {
+	def, err := b.withListed(def)
+	if err != nil {
+		return system.Kernel{}, err
+	}
 	pkgs, err := bootPackages(lk.Arches[arch])
 	if err != nil {
 		return system.Kernel{}, err
@@ -190,6 +194,9 @@ func (b *Builder) initrd(all *tree.Tree, contents memory, def *config.Definition
 	if err != nil {
 		if need := networkModules(def); len(need) > 0 {
 			return fmt.Errorf("kernel.modules, and %s for the configurations' networks: %w", strings.Join(need, ", "), err)
+		}
+		if file := def.Kernel.Modules.Listed; file != "" {
+			return fmt.Errorf("kernel.modules: %w; what %s lists and this kernel does not have can be made a comment there with #", err, file)
 		}
 		return fmt.Errorf("kernel.modules: %w", err)
 	}

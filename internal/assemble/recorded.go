@@ -92,10 +92,13 @@ func declared(p string, e tree.Entry) bool {
 }
 
 // contentName is the SHA-256 of what a tree's paths lead to, whatever its times
-// and owners.
+// and owners, without what a recording does not reduce.
 func contentName(t *tree.Tree) string {
 	h := sha256.New()
 	for p, e := range t.All() {
+		if declared(p, e) {
+			continue
+		}
 		fmt.Fprintf(h, "%q %v %o %s %q\n", p, e.Kind, e.Mode, e.Digest, e.Target)
 	}
 	return hex.EncodeToString(h.Sum(nil))

@@ -67,6 +67,8 @@ type Kernel struct {
 type Modules struct {
 	Set string   `yaml:"set" doc:"minimal: what booting needs on the declared firmware and in a virtual machine." enum:"minimal,none" default:"minimal"`
 	Add []string `yaml:"add" is:"module" unique:"true" doc:"Further modules by name; what they depend on follows." example:"[i6300esb, usbserial]"`
+	// Absent from the JSON when it is not set: it is part of a remembered initrd's name.
+	Listed string `yaml:"listed" json:",omitempty" is:"relative" doc:"File with what lsmod has printed on the device: the modules that it lists are added." example:"device.lsmod"`
 }
 
 // Boot declares firmware and boot slots.
