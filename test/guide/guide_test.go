@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,7 @@ func blocks(t *testing.T, page, text string) []block {
 
 func run(t *testing.T, root, page string, all []block) {
 	dir := t.TempDir()
+	t.Cleanup(func() { endAll(t, dir) }) // before the directory goes
 	env := append(os.Environ(),
 		"PATH="+filepath.Join(root, "out")+":"+os.Getenv("PATH"),
 		"EXAMPLES="+filepath.Join(root, "examples"),
@@ -107,6 +109,27 @@ func run(t *testing.T, root, page string, all []block) {
 	}
 	if ran == 0 && filepath.Base(page) != "README.md" {
 		t.Errorf("%s runs no command", page)
+	}
+}
+
+// endAll ends what a page has started and not ended, as the machine of a page
+// that fails: all that works in the page's directory.
+func endAll(t *testing.T, dir string) {
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, link := range links {
+		if at, err := os.Readlink(link); err != nil || at != dir {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil {
+			continue
+		}
+		if p, err := os.FindProcess(pid); err == nil {
+			p.Kill() // it may have ended meanwhile
+		}
 	}
 }
 
