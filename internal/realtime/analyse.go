@@ -185,7 +185,7 @@ func (t *Task) urgency() int {
 // up to hold, and that once more for each job in a busy window.
 func (s *Set) load(t *Task, plain bool, hold Time) load {
 	l := load{name: t.Name, cost: s.cost(t), period: t.Period, jitter: t.Jitter, release: t.Jitter, due: t.due(),
-		urgency: t.urgency(), in: &s.Supply, behind: plain || t.due() > t.Period, turns: t.Policy == RoundRobin || t.Suspension > 0}
+		urgency: t.urgency(), in: &s.Supply, suspends: t.Suspension > 0, behind: plain || t.due() > t.Period, turns: t.Policy == RoundRobin || t.Suspension > 0}
 	if l.own = l.cost; t.Suspension == 0 {
 		l.clock, l.offset = t.Clock, t.Offset%t.Period
 	} else {

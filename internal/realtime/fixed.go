@@ -19,6 +19,7 @@ type load struct {
 	urgency  int
 	in       *Supply
 	turns    bool // it gives way to equally urgent tasks: round robin, or it suspends itself
+	suspends bool
 	behind   bool // it may have several jobs to do at once, and does them in one go
 	exact    bool // a response as long as the bound can happen
 	clock    string

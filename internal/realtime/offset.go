@@ -111,7 +111,7 @@ func clocked(loads []load, urgency int) bool {
 // when that takes too long to find.
 func phased(loads []load, i int) (r Response, ok bool) {
 	l := &loads[i]
-	if l.own != l.cost { // it suspends itself
+	if l.suspends { // then its offset says nothing
 		return r, false
 	}
 	groups, ok := l.groups(loads, i)
