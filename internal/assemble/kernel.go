@@ -93,7 +93,7 @@ func (b *Builder) kernel(ctx context.Context, def *config.Definition, lk *lock.L
 		return system.Kernel{}, fmt.Errorf("kernel and boot packages: %w", err)
 	}
 	k := system.Kernel{Command: kernelArguments(def, arch)}
-	if err := b.bootFiles(all, contents, arch, &k); err != nil {
+	if err := b.bootFiles(def, all, contents, arch, &k); err != nil {
 		return system.Kernel{}, err
 	}
 	if err := b.initrd(all, contents, def, arch, init, &k); err != nil {
@@ -147,14 +147,13 @@ func kernelArguments(def *config.Definition, arch string) []string {
 }
 
 // bootFiles finds vmlinuz, stub and loader and puts them into the store.
-func (b *Builder) bootFiles(all *tree.Tree, contents memory, arch string, k *system.Kernel) error {
+func (b *Builder) bootFiles(def *config.Definition, all *tree.Tree, contents memory, arch string, k *system.Kernel) error {
 	for p, e := range all.All() {
 		if rel, ok := strings.CutPrefix(p, "boot/vmlinuz-"); ok && e.Kind == tree.File {
 			if k.Release != "" {
 				return fmt.Errorf("two kernels, %s and %s; one is needed", k.Release, rel)
 			}
-			var err error
-			if k.Image, err = b.putObject(contents[e.Digest]); err != nil {
+			if err := b.image(contents[e.Digest], def.Kernel.Repack, k); err != nil {
 				return err
 			}
 			k.Release = rel

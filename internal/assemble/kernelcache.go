@@ -61,8 +61,8 @@ func (l *lockedMemory) Put(r io.Reader) (digest.Digest, int64, error) {
 	return d, int64(len(b)), err
 }
 
-// kernelFormat counts changes of the rules that make an initrd.
-const kernelFormat = 1
+// kernelFormat counts changes of the rules that make an initrd and pack a kernel.
+const kernelFormat = 2
 
 // kernelCache is where the result of kernel is remembered: a file named by all
 // that decides it, with a SHA-256 before the JSON.
@@ -96,7 +96,7 @@ func (c kernelCache) load(st *store.Store) (system.Kernel, bool) {
 	if json.Unmarshal(b[sha256.Size:], &k) != nil {
 		return k, false
 	}
-	for _, o := range []system.Object{k.Image, k.Initrd, k.Stub, k.Loader, k.Init} {
+	for _, o := range append(k.Parts(), k.Image, k.Initrd, k.Stub, k.Loader, k.Init) {
 		if !st.Has(o.Digest) {
 			return k, false
 		}

@@ -248,7 +248,7 @@ func (b *Builder) containedClosure(res *Result, bootable bool) (store.Closure, e
 	}
 	k := res.Manifest.Kernel
 	needless := map[digest.Digest]bool{}
-	for _, o := range []system.Object{k.Image, k.Initrd, k.Stub, k.Loader, res.Manifest.Boot.DataFS} {
+	for _, o := range append(k.Parts(), k.Image, k.Initrd, k.Stub, k.Loader, res.Manifest.Boot.DataFS) {
 		needless[o.Digest] = true
 	}
 	c.Objects = slices.DeleteFunc(c.Objects, func(o system.Object) bool { return needless[o.Digest] })

@@ -77,7 +77,7 @@ func storeFiles(s *store.Store, m *system.Manifest, c store.Closure) ([]storeFil
 func bootOnly(s *store.Store, m *system.Manifest) (map[digest.Digest]bool, error) {
 	k := m.Kernel
 	only := map[digest.Digest]bool{}
-	for _, o := range []system.Object{k.Image, k.Initrd, k.Loader, k.Init} {
+	for _, o := range append(k.Parts(), k.Image, k.Initrd, k.Loader, k.Init) {
 		only[o.Digest] = true
 	}
 	for _, o := range m.Images() {
@@ -133,6 +133,9 @@ func (p *Plan) storeSize(declared int64) (int64, error) {
 	// The boot parts of an update lie in the store until its slot is written.
 	k := p.Manifest.Kernel
 	content := k.Image.Size + k.Initrd.Size + minStoreFree
+	if k.Payload != nil { // what it is packed of, and what was unpacked of the one before
+		content += k.Payload.Shell.Size + 2*k.Payload.Content.Size + k.Image.Size
+	}
 	for _, f := range p.files {
 		content += roundUp(f.data, blockSize)
 	}

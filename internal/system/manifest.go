@@ -36,14 +36,31 @@ type Object struct {
 
 // Kernel is what a boot slot is made of, beside the manifest.
 type Kernel struct {
-	Release string   `json:"release"` // uname -r
-	Image   Object   `json:"image"`   // vmlinuz as packaged
-	Initrd  Object   `json:"initrd"`  // uncompressed cpio: instar-init and modules
-	Stub    Object   `json:"stub"`    // systemd's UEFI stub
-	Loader  Object   `json:"loader"`  // systemd-boot
-	Init    Object   `json:"init"`    // instar-init, as in the initrd; `instar run` starts it
-	Command []string `json:"command"` // kernel arguments of every configuration
-	Modules []string `json:"modules"` // names in load order
+	Release string   `json:"release"`           // uname -r
+	Image   Object   `json:"image"`             // as it boots
+	Payload *Payload `json:"payload,omitempty"` // what the image is packed of; nil: it is as packaged
+	Initrd  Object   `json:"initrd"`            // uncompressed cpio: instar-init and modules
+	Stub    Object   `json:"stub"`              // systemd's UEFI stub
+	Loader  Object   `json:"loader"`            // systemd-boot
+	Init    Object   `json:"init"`              // instar-init, as in the initrd; `instar run` starts it
+	Command []string `json:"command"`           // kernel arguments of every configuration
+	Modules []string `json:"modules"`           // names in load order
+}
+
+// Payload is what the image of a kernel is packed of: on the device as well, to
+// which these travel in its place.
+type Payload struct {
+	Shell   Object `json:"shell"`   // what unpacks it (docs/format/kernel.md)
+	Content Object `json:"content"` // the kernel itself, and its relocations
+}
+
+// Parts are what travels of the kernel's image: the image itself, or what it is
+// packed of.
+func (k *Kernel) Parts() []Object {
+	if k.Payload == nil {
+		return []Object{k.Image}
+	}
+	return []Object{k.Payload.Shell, k.Payload.Content}
 }
 
 // Boot is how slots and disk are laid out.
@@ -309,7 +326,7 @@ func (m *Manifest) Configuration(name string) (*Configuration, bool) {
 // included; Images returns those. Both are without duplicates, in order.
 func (m *Manifest) Objects() []Object {
 	k := m.Kernel
-	all := []Object{k.Image, k.Initrd, k.Stub, k.Loader, k.Init, m.Boot.DataFS}
+	all := append([]Object{k.Image, k.Initrd, k.Stub, k.Loader, k.Init, m.Boot.DataFS}, k.Parts()...)
 	for _, c := range m.Configurations {
 		if c.Networks != nil {
 			all = append(all, c.Networks.Program)

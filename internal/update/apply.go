@@ -136,7 +136,7 @@ func (r *receiver) basePart(d digest.Digest) (io.ReaderAt, int64, error) {
 			continue
 		}
 		if c := r.env.Part(o); c != nil {
-			return c, c.Size(), nil
+			return mappable(c)
 		}
 	}
 	return nil, 0, errors.New("no boot slot has it")
@@ -144,7 +144,7 @@ func (r *receiver) basePart(d digest.Digest) (io.ReaderAt, int64, error) {
 
 // bootParts are what a boot slot is made of beside the store's stub.
 func bootParts(m *system.Manifest) []system.Object {
-	all := []system.Object{m.Kernel.Image, m.Kernel.Initrd}
+	all := append(m.Kernel.Parts(), m.Kernel.Initrd)
 	if m.Kernel.Loader != (system.Object{}) { // else the firmware is one
 		all = append(all, m.Kernel.Loader)
 	}

@@ -49,6 +49,9 @@ func (r *Received) Part(o system.Object) (Content, error) {
 	} else if r.site.env.Part != nil {
 		c = r.site.env.Part(o)
 	}
+	if k := r.Manifest.Kernel; c == nil && k.Payload != nil && o == k.Image {
+		return r.pack(k)
+	}
 	if c == nil {
 		return nil, fmt.Errorf("boot part %s: no slot has it, and the update neither", o.Digest.Short())
 	}

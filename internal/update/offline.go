@@ -59,7 +59,7 @@ const maxInit = 1 << 30
 // there, and removes what the update kept.
 func (r *Received) Keep(ctx context.Context) error {
 	st := r.site.env.Store
-	for _, o := range bootParts(r.Manifest) {
+	for _, o := range append(bootParts(r.Manifest), r.Manifest.Kernel.Image) {
 		if st.Has(o.Digest) {
 			continue
 		}

@@ -71,10 +71,13 @@ func (r *receiver) problems() []Problem {
 
 // hasPart reports whether a boot part is in the update or in a slot.
 func (r *receiver) hasPart(o system.Object) bool {
-	if slices.ContainsFunc(r.u.Entries, func(e delta.Entry) bool { return e.Kind == delta.Part && e.Digest == o.Digest }) {
+	comes := func(o system.Object) bool {
+		return slices.ContainsFunc(r.u.Entries, func(e delta.Entry) bool { return e.Kind == delta.Part && e.Digest == o.Digest })
+	}
+	if k := r.manifest.Kernel; comes(o) || slices.Contains(k.Parts(), o) && comes(k.Image) {
 		return true
 	}
-	return r.env.Part == nil || r.env.Part(o) != nil
+	return r.env.Part == nil || r.inSlot(r.manifest, o)
 }
 
 // Costs on the store's file system beside contents, in bytes.
@@ -107,7 +110,7 @@ func (env *Env) spaceProblem(need, free int64, err error) *Problem {
 // many are free. The spool holds the largest stream, and a piece before and
 // behind it.
 func (r *receiver) room() (need, free int64, err error) {
-	need = overhead
+	need = overhead + r.scratch(r.manifest)
 	var spool int64
 	for _, s := range r.u.Streams {
 		if r.there(s) {

@@ -174,7 +174,7 @@ const spoolLimit = 8 << 20
 // room returns how many bytes will be written to the store at most, and how many
 // are free.
 func (p *puller) room() (need, free int64, err error) {
-	need = overhead
+	need = overhead + p.scratch(p.manifest)
 	var largest int64
 	for _, c := range p.missing() {
 		need += onDisk(c.Size)
@@ -210,7 +210,7 @@ func (p *puller) missing() []chunk.Content {
 	var all []chunk.Content
 	for _, c := range p.x.Contents {
 		o := system.Object{Digest: c.Digest, Size: c.Size}
-		if p.has(c.Kind, o) || c.Kind == delta.Part && p.env.Part != nil && p.env.Part(o) != nil {
+		if p.has(c.Kind, o) || c.Kind == delta.Part && p.inSlot(p.manifest, o) {
 			continue
 		}
 		all = append(all, c)

@@ -8,7 +8,6 @@ import (
 	"github.com/instar-os/instar/internal/chunk"
 	"github.com/instar-os/instar/internal/delta"
 	"github.com/instar-os/instar/internal/digest"
-	"github.com/instar-os/instar/internal/system"
 )
 
 // worthSeeds is how many bytes must be missing before the device's own contents
@@ -169,7 +168,7 @@ func (p *puller) bootSeeds(systems []digest.Digest, f func(int64, func() (io.Rea
 		if err != nil {
 			return err
 		}
-		for _, o := range []system.Object{m.Kernel.Image, m.Kernel.Initrd} {
+		for _, o := range append(m.Kernel.Parts(), m.Kernel.Initrd) {
 			part := p.env.Part(o) // found once: it is hashed
 			if part == nil {
 				continue

@@ -116,6 +116,6 @@ func (s *site) part(content io.Reader, want system.Object) error {
 // finish puts the system, when the store has all of it but what boot slots hold.
 func (s *site) finish(ctx context.Context, m *system.Manifest) error {
 	k := m.Kernel
-	_, err := s.env.Store.PutDeviceSystem(ctx, m, []system.Object{k.Image, k.Initrd, k.Loader, k.Init})
+	_, err := s.env.Store.PutDeviceSystem(ctx, m, append(k.Parts(), k.Image, k.Initrd, k.Loader, k.Init))
 	return err
 }

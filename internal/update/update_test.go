@@ -39,7 +39,7 @@ func whole(t *testing.T, w *updatetest.World, env *update.Env, r *update.Receive
 		}
 	}
 	boot := map[digest.Digest]bool{r.Manifest.Kernel.Init.Digest: true}
-	for _, o := range updatetest.Parts(r.Manifest) {
+	for _, o := range append(updatetest.Parts(r.Manifest), r.Manifest.Kernel.Parts()...) {
 		boot[o.Digest] = true
 	}
 	for _, o := range c.Objects {

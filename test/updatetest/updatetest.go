@@ -129,7 +129,7 @@ func (w *World) Device(runs digest.Digest) *update.Env {
 		w.t.Fatal(err)
 	}
 	env.Part = func(o system.Object) update.Content {
-		for _, p := range Parts(m) {
+		for _, p := range append(Parts(m), m.Kernel.Parts()...) {
 			if p.Digest == o.Digest {
 				return bytes.NewReader(w.Bytes(o.Digest))
 			}
@@ -166,7 +166,7 @@ func (w *World) Fill(s *store.Store, sys digest.Digest) {
 		w.t.Fatal(err)
 	}
 	boot := map[digest.Digest]bool{m.Kernel.Init.Digest: true}
-	for _, o := range Parts(m) {
+	for _, o := range append(Parts(m), m.Kernel.Parts()...) {
 		boot[o.Digest] = true
 	}
 	kept := c.Objects[:0]

@@ -135,7 +135,10 @@ func contents(st *store.Store, sys digest.Digest) (*system.Manifest, []listed, e
 		return nil, nil, err
 	}
 	k := m.Kernel
-	parts := []digest.Digest{k.Image.Digest, k.Initrd.Digest, k.Loader.Digest}
+	parts := []digest.Digest{k.Initrd.Digest, k.Loader.Digest}
+	for _, o := range k.Parts() {
+		parts = append(parts, o.Digest)
+	}
 	var all []listed
 	add := func(kind delta.Kind, o system.Object, open func() (io.ReadCloser, error)) {
 		all = append(all, listed{chunk.Content{Kind: kind, Digest: o.Digest, Size: o.Size}, paths[o.Digest], open})
@@ -153,7 +156,7 @@ func contents(st *store.Store, sys digest.Digest) (*system.Manifest, []listed, e
 		switch {
 		case slices.Contains(parts, o.Digest):
 			add(delta.Part, o, file(st.ObjectPath(o.Digest)))
-		case o.Digest != k.Init.Digest: // it comes within the initrd
+		case o.Digest != k.Init.Digest && o != k.Image: // they come within the initrd, and are packed of parts
 			add(delta.Object, o, file(st.ObjectPath(o.Digest)))
 		}
 	}

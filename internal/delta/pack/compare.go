@@ -52,13 +52,13 @@ func contentsOf(st *store.Store, sys digest.Digest) (contents, *system.Manifest,
 	c := contents{}
 	c.add(delta.System, system.Object{Digest: sys, Size: int64(len(encoded))}, "manifest")
 	k := m.Kernel
-	c.add(delta.Part, k.Image, "kernel")
+	c.kernel(k)
 	c.add(delta.Part, k.Initrd, "initrd")
 	if k.Loader != (system.Object{}) {
 		c.add(delta.Part, k.Loader, "loader")
 	}
 	for _, o := range m.Objects() {
-		if o != k.Image && o != k.Initrd && o != k.Loader && o != k.Init {
+		if o != k.Image && o != k.Initrd && o != k.Loader && o != k.Init && !slices.Contains(k.Parts(), o) {
 			c.add(delta.Object, o, "")
 		}
 	}
@@ -75,6 +75,31 @@ func contentsOf(st *store.Store, sys digest.Digest) (contents, *system.Manifest,
 		}
 	}
 	return c, m, nil
+}
+
+// kernel adds the kernel's image, and what it is packed of: a device with one has
+// the other.
+func (c contents) kernel(k system.Kernel) {
+	c.add(delta.Part, k.Image, "kernel")
+	if k.Payload != nil {
+		c.add(delta.Part, k.Payload.Shell, "shell")
+		c.add(delta.Part, k.Payload.Content, "kernel")
+	}
+}
+
+// without leaves out of a target's kernel what need not travel: the image where
+// every base has parts to compare with, else the parts, which are larger.
+func (c contents) without(k system.Kernel, based bool) {
+	if k.Payload == nil {
+		return
+	}
+	drop := k.Parts()
+	if based {
+		drop = []system.Object{k.Image}
+	}
+	for _, o := range drop {
+		delete(c, key{delta.Part, o.Digest})
+	}
 }
 
 type namedImage struct {
@@ -111,6 +136,7 @@ func compare(st *store.Store, target digest.Digest, bases []digest.Digest) (*nee
 	if err != nil {
 		return nil, err
 	}
+	based := len(bases) > 0
 	n := &needed{head: delta.Head{Machine: m.Machine, Arch: m.Arch, Epoch: m.Epoch, Target: target}}
 	for i, b := range bases {
 		old, bm, err := contentsOf(st, b)
@@ -125,6 +151,7 @@ func compare(st *store.Store, target digest.Digest, bases []digest.Digest) (*nee
 		if i == 0 {
 			n.bases = old
 		}
+		based = based && bm.Kernel.Payload != nil
 		for k := range n.bases {
 			// Two manifests may both serve: which one a device has, it does not say.
 			if _, ok := old[k]; !ok {
@@ -133,6 +160,7 @@ func compare(st *store.Store, target digest.Digest, bases []digest.Digest) (*nee
 		}
 		n.head.Bases = append(n.head.Bases, b)
 	}
+	all.without(m.Kernel, based)
 	for k, c := range all {
 		if _, ok := n.bases[k]; ok {
 			n.shared++

@@ -146,6 +146,9 @@ func (d *device) search(o system.Object) update.Content {
 					return p
 				}
 			}
+			if p := d.unpacked(image.Kernel, o); p != nil {
+				return p
+			}
 		}
 	}
 	return nil
