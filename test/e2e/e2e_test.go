@@ -207,9 +207,13 @@ func (m *machine) forward(name string) string {
 	return found[1]
 }
 
+// container asks again when there is no answer: a machine under load may be late.
 func (m *machine) container(name string) wire.ContainerStatus {
 	m.t.Helper()
 	st, err := m.status()
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); st, err = m.status() {
+		time.Sleep(time.Second)
+	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
