@@ -85,11 +85,38 @@ func (a *app) definition() (*config.Definition, error) {
 }
 
 func (a *app) definitionFile() (*config.File, error) {
-	f, err := config.Read(os.DirFS(filepath.Dir(a.file)), filepath.Base(a.file), a.patches...)
+	var patches []string
+	for _, p := range a.patches {
+		within, err := a.within(p)
+		if err != nil {
+			return nil, err
+		}
+		patches = append(patches, within)
+	}
+	f, err := config.Read(os.DirFS(a.dir()), filepath.Base(a.file), patches...)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no machine definition: %w", err)
 	}
 	return f, err
+}
+
+// within returns a patch's path from the definition's directory, in which it
+// must be: relative paths begin there, absolute ones lead there.
+func (a *app) within(patch string) (string, error) {
+	rel := filepath.Clean(patch)
+	if filepath.IsAbs(rel) {
+		dir, err := filepath.Abs(a.dir())
+		if err != nil {
+			return "", err
+		}
+		if rel, err = filepath.Rel(dir, rel); err != nil {
+			return "", err
+		}
+	}
+	if !filepath.IsLocal(rel) {
+		return "", fmt.Errorf("--patch %s: a patch is in the directory of the definition, %s, or below; put it there", patch, a.dir())
+	}
+	return filepath.ToSlash(rel), nil
 }
 
 // dir is the directory of the definition; local trees are below it.
