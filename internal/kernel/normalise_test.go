@@ -31,6 +31,9 @@ func packaged(t testing.TB) []byte {
 // image, and which its parts make again. That it boots, the tests of machines
 // show.
 func TestNormalise(t *testing.T) {
+	if raceEnabled {
+		t.Skip("scripts/test runs this without the race detector")
+	}
 	b := packaged(t)
 	n, err := Normalise(b)
 	if err != nil {

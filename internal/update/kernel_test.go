@@ -26,6 +26,9 @@ func kernels(w *updatetest.World) (old, next digest.Digest) {
 // TestKernel: of a kernel travels what has changed, and the image that boots is
 // packed where it is needed.
 func TestKernel(t *testing.T) {
+	if raceEnabled {
+		t.Skip("scripts/test runs this without the race detector")
+	}
 	w := updatetest.New(t)
 	old, next := kernels(w)
 	for name, b := range map[string][]byte{"full": w.Update(next), "from the old": w.Update(next, old)} {
