@@ -43,18 +43,9 @@ func (q Query) accepts(version string) bool {
 	if version == "" {
 		return q.Op == ""
 	}
-	c := control.Compare(version, q.Version)
-	switch q.Op {
-	case "<":
-		return c < 0
-	case "<=":
-		return c <= 0
-	case "=":
-		return c == 0
-	case ">=":
-		return c >= 0
-	case ">":
-		return c > 0
+	r := control.Relation{Op: q.Op, Version: q.Version}
+	if r.Op == "<" || r.Op == ">" {
+		r.Op += r.Op // Debian's way to write them; its < means <=
 	}
-	return true
+	return r.Accepts(version)
 }

@@ -113,7 +113,7 @@ func (pr *prover) file(p string, e tree.Entry, f needs.File) {
 
 // piece returns what has gone on the way to a path.
 func (pr *prover) piece(at string) (string, Removed, bool) {
-	for _, p := range way(pr.before.t, at) {
+	for _, p := range pr.before.t.Way(at) {
 		if r, ok := pr.gone[p]; ok {
 			return p, r, true
 		}

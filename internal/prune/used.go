@@ -85,7 +85,7 @@ type keeper struct {
 
 // path marks a path with the links and directories on the way to it.
 func (k *keeper) path(p string) {
-	for _, at := range way(k.t, p) {
+	for _, at := range k.t.Way(p) {
 		for up := at; up != "" && !k.stays[up]; up = tree.Parent(up) {
 			k.stays[up] = true
 			if e, _ := k.t.Get(up); e.Kind == tree.File || e.Kind == tree.Hardlink {

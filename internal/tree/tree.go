@@ -310,7 +310,18 @@ const maxLinks = 40
 // Resolve follows symlinks in every component of p, within the tree, and
 // returns the path it arrives at and whether something is there. Links that
 // lead above the root stay at the root, as in a chroot.
-func (t *Tree) Resolve(p string) (string, bool) {
+func (t *Tree) Resolve(p string) (string, bool) { return t.resolve(p, func(string) {}) }
+
+// Way returns every entry that stands on the way to p: directories, symlinks,
+// and what is at its end. It is what must be there for p to be opened.
+func (t *Tree) Way(p string) []string {
+	var way []string
+	t.resolve(p, func(at string) { way = append(way, at) })
+	return way
+}
+
+// resolve is Resolve, and tells pass of each entry on the way.
+func (t *Tree) resolve(p string, pass func(at string)) (string, bool) {
 	rest := strings.Split(strings.Trim(p, "/"), "/")
 	at, links := Root, 0
 	for len(rest) > 0 {
@@ -330,6 +341,7 @@ func (t *Tree) Resolve(p string) (string, bool) {
 		if !ok {
 			return path.Join(append([]string{next}, rest...)...), false
 		}
+		pass(next)
 		if e.Kind != Symlink {
 			at = next
 			continue
